@@ -1,1 +1,7 @@
-//! placeholder
+//! Networks, weights and images: from untrusted bytes to a checked graph and its derivatives.
+//!
+//! A network is a [`graph::Graph`] of [`ops`] on NHWC [`tensor`]s. This crate knows no solver.
+
+pub mod kernels;
+pub mod ops;
+pub mod tensor;

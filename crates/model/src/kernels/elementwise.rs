@@ -1,0 +1,171 @@
+//! Maps over pixels with per-channel coefficients, fused with a piecewise linear activation.
+
+use rayon::prelude::*;
+
+use super::{simd, task_rows};
+use crate::ops::Activation;
+use crate::tensor::Scalar;
+
+/// `y[p, c] = act(scale[c] x[p, c] + shift[c])`.
+pub fn affine<T: Scalar>(x: &[T], scale: &[T], shift: &[T], act: Activation, y: &mut [T]) {
+    let c = scale.len();
+    let len = task_rows(c) * c;
+    let slopes = act.slopes::<T>();
+    y.par_chunks_mut(len).zip(x.par_chunks(len)).for_each(|(y, x)| {
+        simd(|| {
+            for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+                for (((y, &x), &s), &t) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                    *y = slopes.value(x.mul_add(s, t));
+                }
+            }
+        });
+    });
+}
+
+/// Coefficients of the tangent of a frozen, normalised affine map:
+/// `dz = scale dx + dscale x + dshift`.
+#[derive(Clone, Copy, Debug)]
+pub struct AffineTangent<'a, T> {
+    /// gamma / sigma.
+    pub scale: &'a [T],
+    /// dgamma / sigma.
+    pub dscale: &'a [T],
+    /// dbeta - dgamma mean / sigma.
+    pub dshift: &'a [T],
+}
+
+/// `dy = act'(z) dz`, the derivative read off the output `y`.
+pub fn affine_tangent<T: Scalar>(
+    k: AffineTangent<'_, T>,
+    x: &[T],
+    dx: Option<&[T]>,
+    act: Activation,
+    y: &[T],
+    dy: &mut [T],
+) {
+    let c = k.scale.len();
+    let len = task_rows(c) * c;
+    let slopes = act.slopes::<T>();
+    dy.par_chunks_mut(len).enumerate().for_each(|(task, dy)| {
+        let range = task * len..task * len + dy.len();
+        let (x, y) = (&x[range.clone()], &y[range.clone()]);
+        simd(|| {
+            for (p, dy) in dy.chunks_exact_mut(c).enumerate() {
+                let row = p * c..(p + 1) * c;
+                let (x, y) = (&x[row.clone()], &y[row]);
+                for j in 0..c {
+                    dy[j] = slopes.derivative(y[j]) * x[j].mul_add(k.dscale[j], k.dshift[j]);
+                }
+            }
+        });
+        if let Some(dx) = dx {
+            let dx = &dx[range];
+            simd(|| {
+                for (p, dy) in dy.chunks_exact_mut(c).enumerate() {
+                    let row = p * c..(p + 1) * c;
+                    let (dx, y) = (&dx[row.clone()], &y[row]);
+                    for j in 0..c {
+                        dy[j] += slopes.derivative(y[j]) * dx[j] * k.scale[j];
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// `out (+)= scale act'(z) g` per channel, the derivative read off the output `y`, whose image
+/// `i` serves the `repeat` gradients of that image; `image` is the length of one image.
+pub fn affine_adjoint<T: Scalar>(
+    scale: &[T],
+    act: Activation,
+    y: &[T],
+    g: &[T],
+    (image, repeat): (usize, usize),
+    accumulate: bool,
+    out: &mut [T],
+) {
+    let c = scale.len();
+    let len = task_rows(c).min(image / c) * c;
+    let slopes = act.slopes::<T>();
+    out.par_chunks_mut(image).zip(g.par_chunks(image)).enumerate().for_each(|(i, (out, g))| {
+        let y = &y[(i / repeat) * image..(i / repeat + 1) * image];
+        let tasks = out.par_chunks_mut(len).zip(g.par_chunks(len)).zip(y.par_chunks(len));
+        tasks.for_each(|((out, g), y)| {
+            simd(|| {
+                let rows = out.chunks_exact_mut(c).zip(g.chunks_exact(c)).zip(y.chunks_exact(c));
+                for ((out, g), y) in rows {
+                    for j in 0..c {
+                        let v = slopes.derivative(y[j]) * g[j] * scale[j];
+                        out[j] = if accumulate { out[j] + v } else { v };
+                    }
+                }
+            });
+        });
+    });
+}
+
+/// Per channel, over all pixels: `(sum act'(z) g x, sum act'(z) g)`, in a fixed order.
+pub fn affine_weight_sums<T: Scalar>(
+    act: Activation,
+    x: &[T],
+    y: &[T],
+    g: &[T],
+    c: usize,
+) -> (Vec<T>, Vec<T>) {
+    let len = task_rows(c) * c;
+    let slopes = act.slopes::<T>();
+    let tasks = x.par_chunks(len).zip(y.par_chunks(len)).zip(g.par_chunks(len));
+    let partial: Vec<(Vec<T>, Vec<T>)> = tasks
+        .map(|((x, y), g)| {
+            let (mut gx, mut sum) = (vec![T::ZERO; c], vec![T::ZERO; c]);
+            simd(|| {
+                let rows = x.chunks_exact(c).zip(y.chunks_exact(c)).zip(g.chunks_exact(c));
+                for ((x, y), g) in rows {
+                    for j in 0..c {
+                        let v = slopes.derivative(y[j]) * g[j];
+                        gx[j] = v.mul_add(x[j], gx[j]);
+                        sum[j] += v;
+                    }
+                }
+            });
+            (gx, sum)
+        })
+        .collect();
+    let mut total = (vec![T::ZERO; c], vec![T::ZERO; c]);
+    for (gx, sum) in &partial {
+        add_to(&mut total.0, gx);
+        add_to(&mut total.1, sum);
+    }
+    total
+}
+
+/// `out += x`, on the calling thread.
+pub fn add_to<T: Scalar>(out: &mut [T], x: &[T]) {
+    for (o, &x) in out.iter_mut().zip(x) {
+        *o += x;
+    }
+}
+
+/// `out[i] = f(i)` in parallel tasks, `f` inlined into the vectorised loop.
+pub fn generate<T: Scalar>(out: &mut [T], f: impl Fn(usize) -> T + Sync) {
+    out.par_chunks_mut(super::ELEMENTWISE_TASK).enumerate().for_each(|(task, out)| {
+        let first = task * super::ELEMENTWISE_TASK;
+        simd(|| {
+            for (i, o) in out.iter_mut().enumerate() {
+                *o = f(first + i);
+            }
+        });
+    });
+}
+
+/// `out[i] = f(out[i], x[i])` in parallel tasks.
+pub fn update<T: Scalar>(out: &mut [T], x: &[T], f: impl Fn(T, T) -> T + Sync) {
+    let len = super::ELEMENTWISE_TASK;
+    out.par_chunks_mut(len).zip(x.par_chunks(len)).for_each(|(out, x)| {
+        simd(|| {
+            for (o, &x) in out.iter_mut().zip(x) {
+                *o = f(*o, x);
+            }
+        });
+    });
+}

@@ -1,0 +1,156 @@
+//! BatchNorm with frozen statistics and trainable gamma and beta, with a fused activation.
+//!
+//! ```text
+//! xhat = (x - mean) / sigma,  sigma = sqrt(variance + eps)
+//! z    = gamma xhat + beta,   y = act(z)
+//! dz   = gamma / sigma dx + dgamma xhat + dbeta
+//! ```
+//!
+//! Parameters `[gamma, beta]`, buffers `[mean, variance]`, each one number a channel.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Activation, Cotangent, GradientSlot, Keeps, NodeWeights, Operator, ParameterShape, Primal,
+    Role, ShapeError, single,
+};
+use crate::kernels::elementwise::{
+    AffineTangent, affine, affine_adjoint, affine_tangent, affine_weight_sums,
+};
+use crate::tensor::{Scalar, Shape, Tensor, View};
+
+/// See the module's documentation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchNorm {
+    /// Channels.
+    pub channels: usize,
+    /// Added to the variance.
+    pub eps: f64,
+    /// Applied to the result.
+    pub activation: Activation,
+}
+
+/// The per-channel coefficients of a frozen BatchNorm.
+struct Coefficients<T> {
+    inverse_sigma: Vec<T>,
+    scale: Vec<T>,
+    shift: Vec<T>,
+}
+
+impl BatchNorm {
+    fn coefficients<T: Scalar>(&self, w: NodeWeights<'_, T>) -> Coefficients<T> {
+        let c = self.channels;
+        let (gamma, beta) = w.parameters.split_at(c);
+        let (mean, variance) = w.buffers.split_at(c);
+        let inverse =
+            |v: &T| T::from_f64(1.0 / (v.to_f64() + self.eps).sqrt());
+        let inverse_sigma: Vec<T> = variance.iter().map(inverse).collect();
+        let scale: Vec<T> = (0..c).map(|j| gamma[j] * inverse_sigma[j]).collect();
+        let shift = (0..c).map(|j| beta[j] - scale[j] * mean[j]).collect();
+        Coefficients { inverse_sigma, scale, shift }
+    }
+}
+
+impl<T: Scalar> Operator<T> for BatchNorm {
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
+        let x = single("batch norm", inputs)?;
+        if x.c == self.channels {
+            Ok(x)
+        } else {
+            Err(ShapeError(format!("batch norm of {} channels on {x}", self.channels)))
+        }
+    }
+
+    fn parameters(&self) -> Vec<ParameterShape> {
+        [Role::Gamma, Role::Beta].map(|r| ParameterShape::new(r, &[self.channels])).to_vec()
+    }
+
+    fn buffers(&self) -> usize {
+        2 * self.channels
+    }
+
+    fn keeps(&self) -> Keeps {
+        Keeps { inputs: true, output: true }
+    }
+
+    fn forward(&self, w: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
+        let k = self.coefficients(w);
+        affine(x[0].data, &k.scale, &k.shift, self.activation, y.data_mut());
+    }
+
+    fn dual(
+        &self,
+        w: NodeWeights<'_, T>,
+        dw: Option<&[T]>,
+        x: &[View<'_, T>],
+        dx: &[Option<View<'_, T>>],
+        y: &mut Tensor<T>,
+        dy: &mut Tensor<T>,
+    ) {
+        let k = self.coefficients(w);
+        affine(x[0].data, &k.scale, &k.shift, self.activation, y.data_mut());
+        let c = self.channels;
+        let zeros = vec![T::ZERO; 2 * c];
+        let (dgamma, dbeta) = dw.unwrap_or(&zeros).split_at(c);
+        let dscale: Vec<T> = (0..c).map(|j| dgamma[j] * k.inverse_sigma[j]).collect();
+        let dshift: Vec<T> = (0..c).map(|j| dbeta[j] - dscale[j] * w.buffers[j]).collect();
+        let tangent = AffineTangent { scale: &k.scale, dscale: &dscale, dshift: &dshift };
+        let dx = dx[0].map(|dx| dx.data);
+        affine_tangent(tangent, x[0].data, dx, self.activation, y.data(), dy.data_mut());
+    }
+
+    fn adjoint_input(
+        &self,
+        w: NodeWeights<'_, T>,
+        primal: Primal<'_, T>,
+        g: Cotangent<'_, T>,
+        slots: &mut [Option<GradientSlot<'_, T>>],
+    ) {
+        if let Some(slot) = &mut slots[0] {
+            let scale = self.coefficients(w).scale;
+            let image = (g.g.shape.image_len(), g.repeat);
+            let (y, gx) = (primal.output.data, slot.gx.data_mut());
+            affine_adjoint(&scale, self.activation, y, g.g.data, image, slot.accumulate, gx);
+        }
+    }
+
+    fn adjoint_weights(
+        &self,
+        w: NodeWeights<'_, T>,
+        primal: Primal<'_, T>,
+        g: Cotangent<'_, T>,
+        gw: &mut [T],
+    ) {
+        let c = self.channels;
+        let k = self.coefficients(w);
+        let mut add = |x: &[T], y: &[T], g: &[T]| {
+            let (gx, sum) = affine_weight_sums(self.activation, x, y, g, c);
+            for j in 0..c {
+                gw[j] += (gx[j] - w.buffers[j] * sum[j]) * k.inverse_sigma[j];
+                gw[c + j] += sum[j];
+            }
+        };
+        let x = primal.inputs[0];
+        if g.repeat == 1 {
+            return add(x.data, primal.output.data, g.g.data);
+        }
+        for i in 0..g.g.shape.n {
+            let n = i / g.repeat;
+            add(x.image(n).data, primal.output.image(n).data, g.g.image(i).data);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::check_operator;
+
+    #[test]
+    fn passes_agree() {
+        for activation in [Activation::IDENTITY, Activation::RELU6.leaky(0.01)] {
+            let op = BatchNorm { channels: 5, eps: 1e-3, activation };
+            check_operator(&op, &[Shape::new(2, 3, 4, 5)]);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Convolution: `y = P(x) W + b`, dense, grouped or depthwise.
+//!
+//! Kernel `[kh, kw, cin / groups, cout]`, then the bias `[cout]` if there is one.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Cotangent, GradientSlot, Keeps, NodeWeights, Operator, ParameterShape, Primal, Role,
+    ShapeError, WindowSpec, single,
+};
+use crate::kernels::convolution::Convolution;
+use crate::kernels::depthwise::Depthwise;
+use crate::kernels::patches::Window;
+use crate::kernels::task_rows;
+use crate::tensor::{Scalar, Shape, Tensor, View};
+
+/// See the module's documentation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Conv2d {
+    /// Kernel size, stride, dilation, padding.
+    pub window: WindowSpec,
+    /// Input channels.
+    pub cin: usize,
+    /// Output channels.
+    pub cout: usize,
+    /// Groups; `cin` for a depthwise convolution.
+    pub groups: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+/// The kernel that serves a convolution on images of a known size.
+enum Kernel {
+    Dense(Convolution),
+    Depthwise(Depthwise),
+}
+
+impl Conv2d {
+    /// Whether every channel has a kernel of its own.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups == self.cin && self.cout == self.cin && self.groups > 1
+    }
+
+    /// The window on images of shape `x`.
+    ///
+    /// # Errors
+    /// When the channels or the size do not fit.
+    pub fn window_on(&self, x: Shape) -> Result<Window, ShapeError> {
+        let Self { cin, cout, groups, .. } = *self;
+        if groups == 0 || cin % groups != 0 || cout % groups != 0 {
+            return Err(ShapeError(format!("{groups} groups do not divide {cin} and {cout} channels")));
+        }
+        if x.c != cin {
+            return Err(ShapeError(format!("convolution of {cin} channels on {x}")));
+        }
+        self.window.on(x)
+    }
+
+    /// The kernel for a shape that the graph has already checked.
+    fn kernel(&self, x: Shape) -> Option<Kernel> {
+        let window = self.window_on(x).ok()?;
+        Some(if self.is_depthwise() {
+            Kernel::Depthwise(Depthwise { window, channels: self.cin })
+        } else {
+            let Self { cin, cout, groups, .. } = *self;
+            Kernel::Dense(Convolution { window, cin, cout, groups })
+        })
+    }
+
+    fn kernel_len(&self) -> usize {
+        self.window.kernel[0] * self.window.kernel[1] * self.cin / self.groups * self.cout
+    }
+
+    fn add_bias<T: Scalar>(&self, parameters: &[T], y: &mut [T]) {
+        if self.bias {
+            let bias = &parameters[self.kernel_len()..];
+            y.par_chunks_mut(task_rows(self.cout) * self.cout).for_each(|y| {
+                for y in y.chunks_exact_mut(self.cout) {
+                    crate::kernels::elementwise::add_to(y, bias);
+                }
+            });
+        }
+    }
+}
+
+impl<T: Scalar> Operator<T> for Conv2d {
+    fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
+        let x = single("convolution", inputs)?;
+        let [h, w] = self.window_on(x)?.output;
+        Ok(Shape::new(x.n, h, w, self.cout))
+    }
+
+    fn parameters(&self) -> Vec<ParameterShape> {
+        let [kh, kw] = self.window.kernel;
+        let kernel = [kh, kw, self.cin / self.groups.max(1), self.cout];
+        let mut all = vec![ParameterShape::new(Role::Kernel, &kernel)];
+        if self.bias {
+            all.push(ParameterShape::new(Role::Bias, &[self.cout]));
+        }
+        all
+    }
+
+    fn keeps(&self) -> Keeps {
+        Keeps { inputs: true, output: false }
+    }
+
+    fn forward(&self, w: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
+        let kernel = &w.parameters[..self.kernel_len()];
+        match self.kernel(x[0].shape) {
+            Some(Kernel::Dense(k)) => k.forward(x[0].data, kernel, false, y.data_mut()),
+            Some(Kernel::Depthwise(k)) => k.forward(x[0].data, kernel, y.data_mut()),
+            None => {}
+        }
+        self.add_bias(w.parameters, y.data_mut());
+    }
+
+    fn dual(
+        &self,
+        w: NodeWeights<'_, T>,
+        dw: Option<&[T]>,
+        x: &[View<'_, T>],
+        dx: &[Option<View<'_, T>>],
+        y: &mut Tensor<T>,
+        dy: &mut Tensor<T>,
+    ) {
+        let len = self.kernel_len();
+        let primal = (x[0].data, &w.parameters[..len]);
+        let tangent = (dx[0].map(|dx| dx.data), dw.map(|dw| &dw[..len]));
+        match self.kernel(x[0].shape) {
+            Some(Kernel::Dense(k)) => k.dual(primal, tangent, y.data_mut(), dy.data_mut()),
+            Some(Kernel::Depthwise(k)) => {
+                k.forward(primal.0, primal.1, y.data_mut());
+                k.tangent(primal, tangent, dy.data_mut());
+            }
+            None => {}
+        }
+        self.add_bias(w.parameters, y.data_mut());
+        if let Some(dw) = dw {
+            self.add_bias(dw, dy.data_mut());
+        }
+    }
+
+    fn adjoint_input(
+        &self,
+        w: NodeWeights<'_, T>,
+        primal: Primal<'_, T>,
+        g: Cotangent<'_, T>,
+        slots: &mut [Option<GradientSlot<'_, T>>],
+    ) {
+        let Some(slot) = &mut slots[0] else { return };
+        let kernel = &w.parameters[..self.kernel_len()];
+        let (g, gx) = (g.g.data, slot.gx.data_mut());
+        match self.kernel(primal.inputs[0].shape) {
+            Some(Kernel::Dense(k)) => k.adjoint_input(g, kernel, slot.accumulate, gx),
+            Some(Kernel::Depthwise(k)) => k.adjoint_input(g, kernel, slot.accumulate, gx),
+            None => {}
+        }
+    }
+
+    fn adjoint_weights(
+        &self,
+        _: NodeWeights<'_, T>,
+        primal: Primal<'_, T>,
+        g: Cotangent<'_, T>,
+        gw: &mut [T],
+    ) {
+        let (gw, gb) = gw.split_at_mut(self.kernel_len());
+        let x = primal.inputs[0];
+        match self.kernel(x.shape) {
+            Some(Kernel::Dense(k)) => k.adjoint_weights(x.data, g.g.data, g.repeat, gw),
+            Some(Kernel::Depthwise(k)) => k.adjoint_weights(x.data, g.g.data, g.repeat, gw),
+            None => {}
+        }
+        if self.bias {
+            for g in g.g.data.chunks_exact(self.cout) {
+                crate::kernels::elementwise::add_to(gb, g);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::Padding;
+    use crate::ops::testing::{check_operator, forward};
+
+    fn conv(window: WindowSpec, cin: usize, cout: usize, groups: usize, bias: bool) -> Conv2d {
+        Conv2d { window, cin, cout, groups, bias }
+    }
+
+    #[test]
+    fn passes_agree_over_the_grid_of_parameters() {
+        for (kernel, stride, dilation) in [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 2), (5, 2, 1)] {
+            for (cin, cout, groups) in [(4, 6, 1), (4, 6, 2), (4, 4, 4), (35, 35, 35)] {
+                for padding in [Padding::Same, Padding::all(kernel / 2)] {
+                    let window = WindowSpec {
+                        dilation: [dilation; 2],
+                        ..WindowSpec::square(kernel, stride, padding)
+                    };
+                    let op = conv(window, cin, cout, groups, stride == 1);
+                    check_operator(&op, &[Shape::new(2, 6, 7, cin)]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_weight_gradient_agrees() {
+        for kernel in [1, 3] {
+            let window = WindowSpec::square(kernel, 1, Padding::Same);
+            check_operator(&conv(window, 270, 250, 1, false), &[Shape::new(1, 2, 2, 270)]);
+        }
+    }
+
+    /// y[oh, ow, co] = sum_{kh, kw, ci} x[oh s + kh d - p, ...] w[kh, kw, ci, co], by seven loops.
+    #[test]
+    fn equals_the_definition() {
+        for (cin, cout, groups) in [(3, 4, 1), (4, 6, 2), (5, 5, 5)] {
+            let window = WindowSpec {
+                kernel: [3, 2],
+                stride: [2, 1],
+                dilation: [1, 2],
+                padding: Padding::Explicit { top: 1, bottom: 0, left: 2, right: 1 },
+            };
+            let op = conv(window, cin, cout, groups, true);
+            let shape = Shape::new(2, 5, 6, cin);
+            let (w, x, y) = forward(&op, &[shape]);
+            let o = y.shape();
+            let cg = cin / groups;
+            for (i, &value) in y.data().iter().enumerate() {
+                let (n, oh) = (i / o.image_len(), i % o.image_len() / (o.w * o.c));
+                let (ow, co) = (i % (o.w * o.c) / o.c, i % o.c);
+                let mut want = w[6 * cg * cout + co];
+                for (kh, kw, ci) in (0..6 * cg).map(|k| (k / (2 * cg), k / cg % 2, k % cg)) {
+                    let (ih, iw) = (oh * 2 + kh, ow + 2 * kw);
+                    if ih < 1 || ih > 5 || iw < 2 || iw > 7 {
+                        continue;
+                    }
+                    let c = co / (cout / groups) * cg + ci;
+                    let xi = x[0].data()[((n * 5 + ih - 1) * 6 + iw - 2) * cin + c];
+                    want += xi * w[((kh * 2 + kw) * cg + ci) * cout + co];
+                }
+                assert!((value - want).abs() < 1e-12, "{value} is not {want}");
+            }
+        }
+    }
+}
