@@ -106,11 +106,6 @@ impl<T: Scalar> Tensor<T> {
         View { shape: self.shape, data: &self.data }
     }
 
-    /// The whole tensor, borrowed to be written.
-    pub fn view_mut(&mut self) -> ViewMut<'_, T> {
-        ViewMut { shape: self.shape, data: &mut self.data }
-    }
-
     /// The same numbers in another precision.
     pub fn cast<U: Scalar>(&self) -> Tensor<U> {
         Tensor { shape: self.shape, data: self.data.iter().map(|x| U::from_f64(x.to_f64())).collect() }
@@ -137,13 +132,4 @@ impl<'a, T: Scalar> View<'a, T> {
         let len = self.shape.image_len();
         View { shape: self.shape.with_n(count), data: &self.data[first * len..(first + count) * len] }
     }
-}
-
-/// A borrowed run of whole images, to be written.
-#[derive(Debug)]
-pub struct ViewMut<'a, T> {
-    /// The size.
-    pub shape: Shape,
-    /// The numbers in NHWC order.
-    pub data: &'a mut [T],
 }

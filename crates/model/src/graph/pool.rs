@@ -1,0 +1,38 @@
+//! Buffers that are used again, so that a pass in its steady state allocates nothing.
+
+use crate::tensor::{Scalar, Shape, Tensor};
+
+/// Free buffers of a network's passes.
+#[derive(Debug)]
+pub struct Pool<T> {
+    pub(super) free: Vec<Vec<T>>,
+}
+
+impl<T: Scalar> Pool<T> {
+    /// A tensor with unspecified contents.
+    pub fn take(&mut self, shape: Shape) -> Tensor<T> {
+        let len = shape.len();
+        let fitting = (0..self.free.len())
+            .filter(|i| self.free[*i].capacity() >= len)
+            .min_by_key(|i| self.free[*i].capacity());
+        let mut data = match fitting {
+            // A buffer far larger than needed is left for a tensor of its size.
+            Some(i) if self.free[i].capacity() <= 4 * len.max(1 << 12) => self.free.swap_remove(i),
+            _ => Vec::with_capacity(len),
+        };
+        if data.len() > len {
+            data.truncate(len);
+        } else {
+            data.resize(len, T::ZERO);
+        }
+        Tensor::from_vec(shape, data)
+    }
+
+    /// Takes a tensor's buffer back.
+    pub fn give(&mut self, tensor: Tensor<T>) {
+        let data = tensor.into_vec();
+        if data.capacity() > 0 {
+            self.free.push(data);
+        }
+    }
+}
