@@ -3,6 +3,8 @@
 //! A network is a [`graph::Graph`] of [`ops`] on NHWC [`tensor`]s. This crate knows no solver.
 
 pub mod graph;
+pub mod images;
 pub mod kernels;
 pub mod ops;
 pub mod tensor;
+pub mod weights;

@@ -1,0 +1,118 @@
+//! Element types of stored tensors and their conversion to `f32`.
+//!
+//! All formats store numbers little-endian. `f64` is rounded to the nearest `f32`; integers are
+//! converted the same way (exact up to 2^24, which is ample for the `num_batches_tracked`
+//! counters that are the only integers in the networks we read); booleans become 0 and 1.
+
+/// The element types that are understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dtype {
+    F64,
+    F32,
+    F16,
+    Bf16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U8,
+    Bool,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F64 | Self::I64 => 8,
+            Self::F32 | Self::I32 => 4,
+            Self::F16 | Self::Bf16 | Self::I16 => 2,
+            Self::I8 | Self::U8 | Self::Bool => 1,
+        }
+    }
+
+    /// Decodes the element at the start of `bytes`; NaN when they are too few, which callers
+    /// exclude by their size checks and which the check for finite weights would catch.
+    pub fn decode(self, bytes: &[u8]) -> f32 {
+        let value = match self {
+            Self::F64 => bytes.first_chunk().map(|&b| f64::from_le_bytes(b) as f32),
+            Self::F32 => bytes.first_chunk().map(|&b| f32::from_le_bytes(b)),
+            Self::F16 => bytes
+                .first_chunk()
+                .map(|&b| f16_to_f32(u16::from_le_bytes(b))),
+            Self::Bf16 => bytes
+                .first_chunk()
+                .map(|&b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
+            Self::I64 => bytes.first_chunk().map(|&b| i64::from_le_bytes(b) as f32),
+            Self::I32 => bytes.first_chunk().map(|&b| i32::from_le_bytes(b) as f32),
+            Self::I16 => bytes
+                .first_chunk()
+                .map(|&b| f32::from(i16::from_le_bytes(b))),
+            Self::I8 => bytes
+                .first_chunk()
+                .map(|&b| f32::from(i8::from_le_bytes(b))),
+            Self::U8 => bytes.first().map(|&b| f32::from(b)),
+            Self::Bool => bytes.first().map(|&b| f32::from(u8::from(b != 0))),
+        };
+        value.unwrap_or(f32::NAN)
+    }
+
+    /// Decodes a dense run of elements.
+    pub fn decode_all(self, bytes: &[u8]) -> Vec<f32> {
+        bytes
+            .chunks_exact(self.size())
+            .map(|element| self.decode(element))
+            .collect()
+    }
+}
+
+/// IEEE 754 binary16 to binary32, exact for every input.
+fn f16_to_f32(bits: u16) -> f32 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let exponent = i32::from((bits >> 10) & 0x1f);
+    let fraction = f32::from(bits & 0x3ff);
+    match exponent {
+        0 => sign * fraction * (-24f32).exp2(),
+        31 if fraction == 0.0 => sign * f32::INFINITY,
+        31 => f32::NAN,
+        _ => sign * (1024.0 + fraction) * ((exponent - 25) as f32).exp2(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_precision_matches_the_values_of_ieee_754() {
+        let cases: [(u16, f32); 8] = [
+            (0x0000, 0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0001, 5.960_464_5e-8),
+            (0x03ff, 6.097_555e-5),
+            (0x0400, 6.103_515_6e-5),
+            (0x3555, 0.333_251_95),
+        ];
+        for (bits, value) in cases {
+            assert_eq!(f16_to_f32(bits).to_bits(), value.to_bits(), "{bits:#06x}");
+        }
+        assert!(f16_to_f32(0x8000).is_sign_negative());
+        assert!(f16_to_f32(0xfc00) == f32::NEG_INFINITY);
+        assert!(f16_to_f32(0x7e00).is_nan());
+    }
+
+    #[test]
+    fn every_type_decodes_little_endian_values() {
+        assert!(Dtype::F64.decode(&(-1.5f64).to_le_bytes()) == -1.5);
+        assert!(Dtype::F64.decode(&1e300f64.to_le_bytes()).is_infinite());
+        assert!(Dtype::Bf16.decode(&[0x80, 0x3f]) == 1.0);
+        assert!(Dtype::I64.decode(&(-7i64).to_le_bytes()) == -7.0);
+        assert!(Dtype::I32.decode(&9i32.to_le_bytes()) == 9.0);
+        assert!(Dtype::I16.decode(&(-3i16).to_le_bytes()) == -3.0);
+        assert!(Dtype::I8.decode(&[0xff]) == -1.0);
+        assert!(Dtype::U8.decode(&[0xff]) == 255.0);
+        assert!(Dtype::Bool.decode(&[7]) == 1.0);
+        assert!(Dtype::F32.decode(&[0; 3]).is_nan());
+    }
+}
