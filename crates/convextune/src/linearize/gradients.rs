@@ -1,0 +1,73 @@
+//! Rows of the Jacobian, layer by layer: one backward pass per class, one primal pass per sample.
+//!
+//! The consumers (sketch, kernel, curvature) see each layer's input and output gradients for a
+//! batch of samples and a run of classes, and never a whole row of J.
+
+use std::ops::Range;
+
+use convextune_model::graph::{LayerGradient, NodeId};
+use convextune_model::tensor::{Shape, Tensor};
+use convextune_solve::Work;
+
+use super::Linearization;
+use crate::error::Error;
+
+/// Output gradients held at once: samples of a batch times classes of a run.
+const GRADIENTS: usize = 32;
+
+/// A batch's share of the rows of J: samples `samples`, output directions `directions`.
+#[derive(Clone, Debug)]
+pub(super) struct Rows {
+    /// Samples of the batch, as positions in the whole set.
+    pub samples: Range<usize>,
+    /// Directions of this run.
+    pub directions: Range<usize>,
+}
+
+impl Linearization<'_> {
+    /// The node that reads the features: the head, last of the network.
+    pub(super) fn head(&self) -> NodeId {
+        self.network().graph().output()
+    }
+
+    /// Hands `consume` every layer's gradients for output directions `directions` of every
+    /// sample: direction j of sample i is the vector written by `direction(i, j, out)`.
+    /// One primal pass, `directions` backward passes a sample.
+    pub(super) fn for_directions(
+        &self,
+        directions: usize,
+        direction: impl Fn(usize, usize, &mut [f32]),
+        mut consume: impl FnMut(&LayerGradient<'_, f32>, &Rows),
+    ) -> Result<(), Error> {
+        let c = self.outputs;
+        let batch = self.batch.min(GRADIENTS);
+        let run = (GRADIENTS / batch).clamp(1, directions.max(1));
+        let mut executor = self.executor.borrow_mut();
+        for samples in self.samples.batches(batch) {
+            let recording = executor.record(self.samples.batch(samples.clone())?, None)?;
+            for first in (0..directions).step_by(run) {
+                let rows =
+                    Rows { samples: samples.clone(), directions: first..(first + run).min(directions) };
+                let (n, r) = (samples.len(), rows.directions.len());
+                let mut g = Tensor::zeros(Shape::new(n * r, 1, 1, c));
+                for (row, g) in g.data_mut().chunks_exact_mut(c).enumerate() {
+                    direction(samples.start + row / r, first + row % r, g);
+                }
+                executor.adjoint(&recording, g, r, |layer| consume(&layer, &rows));
+            }
+            executor.recycle(recording);
+            self.reporter.advance(samples.len() as u64);
+        }
+        let vjps = directions as u64;
+        self.count(Work { passes: 1.0, vjps, ..Work::default() });
+        Ok(())
+    }
+
+    /// [`Self::for_directions`] along the classes: the rows of J themselves.
+    pub(super) fn for_jacobian_rows(
+        &self,
+        consume: impl FnMut(&LayerGradient<'_, f32>, &Rows),
+    ) -> Result<(), Error> {
+        self.for_directions(self.outputs, |_, class, g| g[class] = 1.0, consume)
+    }
+}

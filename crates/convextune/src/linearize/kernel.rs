@@ -1,0 +1,117 @@
+//! The dual kernel K = J J' exactly: layer by layer, never all of J at once.
+//!
+//! K is the sum over layers of J_l J_l'. A run of layers whose rows fit in the memory allowed is
+//! stored for all samples (`NC x D_run`), multiplied by its transpose, and dropped. Each run costs
+//! C backward passes a sample. The head's part is (Phi Phi') (x) I_C and costs nothing.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use convextune_model::graph::NodeId;
+use convextune_model::kernels::gemm::{Mat, MatMut, gemm_parallel};
+use convextune_solve::LinearOperator;
+use faer::Mat as Dense;
+use rayon::prelude::*;
+
+use super::Linearization;
+use crate::error::Error;
+
+/// Rows of the stored block that one product takes: bounds the error of f32 sums.
+const DEPTH: usize = 1 << 14;
+
+impl Linearization<'_> {
+    /// K = J J', `NC x NC`, in at most about `memory` bytes of rows at a time.
+    ///
+    /// # Errors
+    /// When a sample cannot be read.
+    pub fn kernel(&self, memory: usize) -> Result<Dense<f64>, Error> {
+        let nc = self.rows();
+        let mut kernel = vec![0.0f64; nc * nc];
+        let mut features = Vec::new();
+        for run in self.layer_runs(memory / (4 * nc).max(1)) {
+            self.add_run(&run, &mut kernel, &mut features)?;
+        }
+        self.add_head(&features, &mut kernel);
+        Ok(Dense::from_fn(nc, nc, |i, j| kernel[i * nc + j]))
+    }
+
+    /// Backward passes over the data that [`Self::kernel`] needs, per class.
+    pub fn kernel_passes(&self, memory: usize) -> usize {
+        self.layer_runs(memory / (4 * self.rows()).max(1)).len()
+    }
+
+    /// Runs of trainable layers (head excluded), each of at most `width` weights if possible:
+    /// for each node the columns it has in its run.
+    fn layer_runs(&self, width: usize) -> Vec<BTreeMap<NodeId, Range<usize>>> {
+        let network = self.network();
+        let mut runs: Vec<BTreeMap<NodeId, Range<usize>>> = vec![BTreeMap::new()];
+        let mut used = 0;
+        for node in (self.first_trainable()..self.head()).rev() {
+            let len = network.parameter_range(node).len();
+            if len == 0 {
+                continue;
+            }
+            if used > 0 && used + len > width {
+                runs.push(BTreeMap::new());
+                used = 0;
+            }
+            if let Some(run) = runs.last_mut() {
+                run.insert(node, used..used + len);
+            }
+            used += len;
+        }
+        runs
+    }
+
+    /// `kernel += J_run J_run'`.
+    fn add_run(
+        &self,
+        run: &BTreeMap<NodeId, Range<usize>>,
+        kernel: &mut [f64],
+        features: &mut Vec<f32>,
+    ) -> Result<(), Error> {
+        let (c, head) = (self.outputs(), self.head());
+        let width = run.values().map(|r| r.end).max().unwrap_or(0);
+        let first_run = features.is_empty();
+        let mut j = vec![0.0f32; self.rows() * width];
+        self.for_jacobian_rows(|layer, rows| {
+            if layer.node == head && first_run && rows.directions.start == 0 {
+                features.extend_from_slice(layer.primal.inputs[0].data);
+            }
+            let Some(columns) = run.get(&layer.node) else { return };
+            let batch = &mut j[rows.samples.start * c * width..rows.samples.end * c * width];
+            batch.par_chunks_mut(width).enumerate().for_each(|(row, j)| {
+                let (sample, class) = (row / c, row % c);
+                if rows.directions.contains(&class) {
+                    let direction = class - rows.directions.start;
+                    layer.add_one_to(sample, direction, &mut j[columns.clone()]);
+                }
+            });
+        })?;
+        add_gram(&j, self.rows(), width, kernel);
+        Ok(())
+    }
+
+    /// `kernel += (Phi Phi') (x) I_C`.
+    fn add_head(&self, features: &[f32], kernel: &mut [f64]) {
+        let (n, c) = (self.samples().len(), self.outputs());
+        let mut gram = vec![0.0f64; n * n];
+        add_gram(features, n, features.len() / n.max(1), &mut gram);
+        kernel.par_chunks_mut(n * c).enumerate().for_each(|(row, kernel)| {
+            for i in 0..n {
+                kernel[i * c + row % c] += gram[(row / c) * n + i];
+            }
+        });
+    }
+}
+
+/// `gram += a a'` for `a` of `rows x cols`, summed in f32 over runs of columns, then in f64.
+fn add_gram(a: &[f32], rows: usize, cols: usize, gram: &mut [f64]) {
+    let mut part = vec![0.0f32; rows * rows];
+    for first in (0..cols).step_by(DEPTH) {
+        let depth = DEPTH.min(cols - first);
+        let block = Mat::strided(&a[first..], rows, depth, cols);
+        gemm_parallel(MatMut::new(&mut part, rows, rows), false, block, block.t());
+        gram.par_iter_mut().zip(&part).for_each(|(g, p)| *g += f64::from(*p));
+    }
+}

@@ -1,0 +1,250 @@
+//! A network linearised in its trainable weights, as a linear operator on them.
+//!
+//! ```text
+//! f_lin(x; u) = f0(x) + J(x) u ,    J(x) = df(x; w)/dw at w0 ,   u = w - w0
+//! ```
+//!
+//! Over N samples with C outputs, J is `NC x D` (rows sample-major: `i * C + c`) and is never
+//! stored: `J u` is one dual pass over the data, `J' r` one adjoint pass, and the normal product
+//! `J'J u` one pass in which tangent and adjoint share the primal activations.
+
+mod curvature;
+mod gradients;
+mod kernel;
+mod sketch;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+
+use convextune_model::graph::{Executor, Network, NodeId};
+use convextune_model::tensor::{Shape, Tensor};
+use convextune_solve::{LinearOperator, OperatorError, Work};
+use rayon::prelude::*;
+
+use crate::error::Error;
+use crate::progress::Reporter;
+use crate::samples::Samples;
+
+pub use curvature::Curvature;
+pub use sketch::{SketchOptions, SketchedRows};
+
+/// The Jacobian of a network over a set of samples.
+pub struct Linearization<'a> {
+    samples: &'a Samples,
+    first_trainable: NodeId,
+    batch: usize,
+    outputs: usize,
+    executor: RefCell<Executor<'a, f32>>,
+    work: Cell<Work>,
+    reporter: &'a dyn Reporter,
+}
+
+impl<'a> Linearization<'a> {
+    /// Linearises `network` in the weights of the nodes from `first_trainable` on, over
+    /// `samples`, which are read `batch` at a time.
+    ///
+    /// # Errors
+    /// When the samples do not fit the network, or nothing is left to train.
+    pub fn new(
+        network: &'a Network<f32>,
+        first_trainable: NodeId,
+        samples: &'a Samples,
+        batch: usize,
+        reporter: &'a dyn Reporter,
+    ) -> Result<Self, Error> {
+        let shapes = network.graph().shapes(samples.shape())?;
+        let outputs = shapes.last().map_or(0, |s| s.image_len());
+        let executor = Executor::new(network, first_trainable);
+        if executor.trainable_len() == 0 || outputs == 0 {
+            return Err(Error::NothingToTrain);
+        }
+        Ok(Self {
+            samples,
+            first_trainable,
+            batch: batch.max(1),
+            outputs,
+            executor: RefCell::new(executor),
+            work: Cell::new(Work::default()),
+            reporter,
+        })
+    }
+
+    /// The network at w0.
+    pub fn network(&self) -> &'a Network<f32> {
+        self.executor.borrow().network()
+    }
+
+    /// The samples.
+    pub fn samples(&self) -> &'a Samples {
+        self.samples
+    }
+
+    /// The first node whose weights are trained.
+    pub fn first_trainable(&self) -> NodeId {
+        self.first_trainable
+    }
+
+    /// C, outputs of the network per sample.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// f0 over all samples, length NC.
+    ///
+    /// # Errors
+    /// When a sample cannot be read.
+    pub fn f0(&self) -> Result<Vec<f64>, Error> {
+        let mut out = Vec::with_capacity(self.rows());
+        self.for_batches(|executor, x, _| {
+            let y = executor.forward(x)?;
+            out.extend(y.data().iter().map(|v| f64::from(*v)));
+            executor.recycle_tensor(y);
+            Ok(())
+        })?;
+        self.count(Work { passes: 1.0, ..Work::default() });
+        Ok(out)
+    }
+
+    /// f0 and J u over all samples, each of length NC.
+    ///
+    /// # Errors
+    /// When a sample cannot be read.
+    pub fn outputs_at(&self, u: &[f64]) -> Result<(Vec<f64>, Vec<f64>), Error> {
+        let v = narrow(u);
+        let (mut f0, mut ju) = (Vec::with_capacity(self.rows()), Vec::with_capacity(self.rows()));
+        self.for_batches(|executor, x, _| {
+            let (y, dy) = executor.dual(x, &v)?;
+            f0.extend(y.data().iter().map(|v| f64::from(*v)));
+            ju.extend(dy.data().iter().map(|v| f64::from(*v)));
+            executor.recycle_tensor(y);
+            executor.recycle_tensor(dy);
+            Ok(())
+        })?;
+        self.count(Work { passes: 1.0, jvps: 1, ..Work::default() });
+        Ok((f0, ju))
+    }
+
+    fn count(&self, work: Work) {
+        self.work.set(self.work.get() + work);
+    }
+
+    /// Runs `f` on every batch with the range of its samples.
+    fn for_batches(
+        &self,
+        mut f: impl FnMut(&mut Executor<'a, f32>, Tensor<f32>, Range<usize>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut executor = self.executor.borrow_mut();
+        for range in self.samples.batches(self.batch) {
+            f(&mut executor, self.samples.batch(range.clone())?, range.clone())?;
+            self.reporter.advance(range.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// `sum over batches of J_b' r_b`, where `r` gives the gradient at a batch's outputs.
+    fn adjoint_pass(
+        &self,
+        v: Option<&[f32]>,
+        mut r: impl FnMut(Range<usize>, Option<&Tensor<f32>>) -> Vec<f32>,
+        x: &mut [f64],
+    ) -> Result<(), Error> {
+        x.fill(0.0);
+        let mut gw = vec![0.0f32; x.len()];
+        self.for_batches(|executor, images, range| {
+            let recording = executor.record(images, v)?;
+            let n = range.len();
+            let g = r(range, recording.tangent.as_ref());
+            let g = Tensor::from_vec(Shape::new(n, 1, 1, self.outputs), g);
+            gw.fill(0.0);
+            executor.vjp(&recording, g, &mut gw);
+            executor.recycle(recording);
+            add_wide(x, &gw);
+            Ok(())
+        })
+    }
+}
+
+impl LinearOperator for Linearization<'_> {
+    fn rows(&self) -> usize {
+        self.samples.len() * self.outputs
+    }
+
+    fn cols(&self) -> usize {
+        self.executor.borrow().trainable_len()
+    }
+
+    fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
+        let v = narrow(x);
+        let c = self.outputs;
+        let pass = self.for_batches(|executor, images, range| {
+            let (f, dy) = executor.dual(images, &v)?;
+            widen_into(&mut y[range.start * c..range.end * c], dy.data());
+            executor.recycle_tensor(f);
+            executor.recycle_tensor(dy);
+            Ok(())
+        });
+        self.count(Work { passes: 1.0, jvps: 1, ..Work::default() });
+        pass.map_err(OperatorError::new)
+    }
+
+    fn apply_adjoint(&self, y: &[f64], x: &mut [f64]) -> Result<(), OperatorError> {
+        let c = self.outputs;
+        let pass = self.adjoint_pass(None, |range, _| narrow(&y[range.start * c..range.end * c]), x);
+        self.count(Work { passes: 1.0, vjps: 1, ..Work::default() });
+        pass.map_err(OperatorError::new)
+    }
+
+    fn apply_normal(
+        &self,
+        x: &[f64],
+        image: &mut [f64],
+        out: &mut [f64],
+    ) -> Result<(), OperatorError> {
+        let v = narrow(x);
+        let c = self.outputs;
+        let gradient = |range: Range<usize>, tangent: Option<&Tensor<f32>>| {
+            let dy = tangent.map(|t| t.data().to_vec()).unwrap_or_default();
+            widen_into(&mut image[range.start * c..range.end * c], &dy);
+            dy
+        };
+        let pass = self.adjoint_pass(Some(&v), gradient, out);
+        self.count(Work { passes: 1.0, jvps: 1, vjps: 1, normal_products: 1, ..Work::default() });
+        pass.map_err(OperatorError::new)
+    }
+
+    fn apply_gram(
+        &self,
+        y: &[f64],
+        preimage: &mut [f64],
+        out: &mut [f64],
+    ) -> Result<(), OperatorError> {
+        self.apply_adjoint(y, preimage)?;
+        self.apply(preimage, out)?;
+        self.count(Work { normal_products: 1, ..Work::default() });
+        Ok(())
+    }
+
+    fn work(&self) -> Work {
+        self.work.get()
+    }
+}
+
+fn narrow(x: &[f64]) -> Vec<f32> {
+    x.par_iter().with_min_len(1 << 14).map(|v| *v as f32).collect()
+}
+
+fn widen_into(out: &mut [f64], x: &[f32]) {
+    for (o, x) in out.iter_mut().zip(x) {
+        *o = f64::from(*x);
+    }
+}
+
+fn add_wide(out: &mut [f64], x: &[f32]) {
+    out.par_chunks_mut(1 << 14).zip(x.par_chunks(1 << 14)).for_each(|(out, x)| {
+        for (o, x) in out.iter_mut().zip(x) {
+            *o += f64::from(*x);
+        }
+    });
+}

@@ -1,0 +1,24 @@
+//! How long-running work tells its caller where it stands. The library never prints.
+
+use convextune_solve::Record;
+
+/// Watches a fit. Every method has a default that does nothing.
+pub trait Reporter {
+    /// A stage begins that will see `total` items (samples, images; 0 if unknown).
+    fn stage(&self, _name: &str, _total: u64) {}
+
+    /// `items` more of the current stage are done.
+    fn advance(&self, _items: u64) {}
+
+    /// An iteration of the solver is done.
+    fn iteration(&self, _record: &Record) {}
+
+    /// Something the user should know, one sentence.
+    fn note(&self, _text: &str) {}
+}
+
+/// A reporter that reports nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Reporter for Silent {}

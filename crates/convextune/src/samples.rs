@@ -1,0 +1,123 @@
+//! The training samples as the trainable part of a network sees them.
+//!
+//! When a prefix of the network is frozen, its activations are the samples: they are computed
+//! once and kept ("the frozen prefix computed once").
+
+use std::ops::Range;
+
+use convextune_model::graph::{Executor, Network};
+use convextune_model::images::ImageSource;
+use convextune_model::tensor::{Shape, Tensor};
+
+use crate::error::Error;
+use crate::progress::Reporter;
+
+/// `n` samples of one shape, read in batches.
+#[derive(Debug)]
+pub struct Samples {
+    origin: Origin,
+    /// The shape of one sample, `[1, h, w, c]`.
+    shape: Shape,
+}
+
+#[derive(Debug)]
+enum Origin {
+    Images(ImageSource),
+    Memory(Vec<f32>),
+}
+
+impl Samples {
+    /// Decoded and normalised images.
+    pub fn images(source: ImageSource) -> Self {
+        let size = source.transform().size();
+        Self { origin: Origin::Images(source), shape: Shape::new(1, size, size, 3) }
+    }
+
+    /// Samples of `shape` (of one sample) that lie in memory one after the other.
+    ///
+    /// # Panics
+    /// When `data` is not a whole number of samples.
+    pub fn memory(shape: Shape, data: Vec<f32>) -> Self {
+        let shape = shape.with_n(1);
+        assert_eq!(data.len() % shape.len().max(1), 0, "a whole number of samples");
+        Self { origin: Origin::Memory(data), shape }
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        match &self.origin {
+            Origin::Images(source) => source.len(),
+            Origin::Memory(data) => data.len() / self.shape.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of one sample.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The samples `range` as one batch.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn batch(&self, range: Range<usize>) -> Result<Tensor<f32>, Error> {
+        let shape = self.shape.with_n(range.len());
+        let data = match &self.origin {
+            Origin::Images(source) => {
+                let mut data = Vec::new();
+                source.load_range(range, &mut data)?;
+                data
+            }
+            Origin::Memory(data) => {
+                data[range.start * self.shape.len()..range.end * self.shape.len()].to_vec()
+            }
+        };
+        Ok(Tensor::from_vec(shape, data))
+    }
+
+    /// The batches of `size` samples that make up the whole set, in order.
+    pub fn batches(&self, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let n = self.len();
+        (0..n).step_by(size).map(move |first| first..(first + size).min(n))
+    }
+
+    /// The outputs of `network` for all samples, as samples that lie in memory.
+    ///
+    /// # Errors
+    /// When an image cannot be read or does not fit the network.
+    pub fn through(
+        &self,
+        network: &Network<f32>,
+        batch: usize,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
+        let mut executor = Executor::new(network, network.graph().nodes().len());
+        let mut data = Vec::new();
+        let mut shape = Shape::new(1, 1, 1, 0);
+        for range in self.batches(batch) {
+            let n = range.len();
+            let y = executor.forward(self.batch(range)?)?;
+            shape = y.shape().with_n(1);
+            if data.is_empty() {
+                data.reserve_exact(self.len() * shape.len());
+            }
+            data.extend_from_slice(y.data());
+            executor.recycle_tensor(y);
+            reporter.advance(n as u64);
+        }
+        Ok(Self { origin: Origin::Memory(data), shape })
+    }
+
+    /// All numbers, sample by sample, if they lie in memory.
+    pub fn values(&self) -> Option<&[f32]> {
+        match &self.origin {
+            Origin::Images(_) => None,
+            Origin::Memory(data) => Some(data),
+        }
+    }
+}
