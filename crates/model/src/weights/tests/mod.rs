@@ -1,1 +1,8 @@
+//! Tests of whole files: valid, damaged, hostile and real ones.
 
+mod fixtures;
+mod hostile;
+mod mutations;
+mod real;
+mod valid;
+mod writing;
