@@ -2,6 +2,7 @@
 
 mod fixtures;
 mod hostile;
+mod hostile_pickles;
 mod mutations;
 mod real;
 mod valid;

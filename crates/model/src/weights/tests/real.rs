@@ -31,7 +31,7 @@ struct Expected<'a> {
     sum: f64,
     magnitude: f64,
     /// Name, shape, first and last value.
-    samples: &'a [(&'a str, &'a [usize], f32, f32)],
+    samples: &'a [(&'a str, &'a [usize], f64, f64)],
 }
 
 fn check(expected: &Expected<'_>) {
@@ -56,11 +56,8 @@ fn check(expected: &Expected<'_>) {
         let tensor = &file.tensors[name];
         assert_eq!(tensor.shape, shape, "{name}");
         let ends = [tensor.data[0], tensor.data[tensor.data.len() - 1]];
-        assert_eq!(
-            ends.map(f32::to_bits),
-            [first, last].map(f32::to_bits),
-            "{name}"
-        );
+        let bits = |ends: [f64; 2]| ends.map(f64::to_bits);
+        assert_eq!(bits(ends.map(f64::from)), bits([first, last]), "{name}");
     }
 }
 

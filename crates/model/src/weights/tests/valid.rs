@@ -54,6 +54,7 @@ fn strides_and_offsets_are_followed() {
         [2.0, 3.0, 6.0, 7.0, 10.0, 11.0]
     );
     assert_eq!(seen(&[2, 2], &[0, 1], 5), [5.0, 6.0, 5.0, 6.0]);
+    assert_eq!(seen(&[1, 2, 1], &[i64::MAX, 3, i64::MAX], 1), [1.0, 4.0]);
     assert_eq!(seen(&[], &[], 7), [7.0]);
     assert_eq!(seen(&[0, 4], &[4, 1], 0), [0.0; 0]);
 }
