@@ -1,6 +1,6 @@
 //! What calls and persistent ids stand for: containers, storages and tensors, as plain values.
 
-use super::machine::{BUILT, Machine};
+use super::machine::Machine;
 use super::{Global, Halt, Id, Rebuild, Storage, Tensor, Value};
 
 impl<'a> Machine<'a> {
@@ -21,7 +21,7 @@ impl<'a> Machine<'a> {
                 match arguments.first().map(|&t| self.heap.get(t)) {
                     Some(Value::Tensor(tensor)) => {
                         let tensor = tensor.clone();
-                        self.spend(2 * tensor.shape.len() + BUILT)?;
+                        self.count_built(2 * tensor.shape.len())?;
                         Ok(Value::Tensor(tensor))
                     }
                     _ => Err(Halt::bad(
@@ -33,7 +33,7 @@ impl<'a> Machine<'a> {
                 let tensor = self.tensor(rebuild, arguments);
                 let tensor =
                     tensor.ok_or_else(|| Halt::bad("a tensor is rebuilt from wrong arguments"))?;
-                self.spend(2 * tensor.shape.len() + BUILT)?;
+                self.count_built(2 * tensor.shape.len())?;
                 Ok(Value::Tensor(Box::new(tensor)))
             }
             Global::Storage(_) | Global::Dtype(_) => Err(Halt::Unsupported(
@@ -85,7 +85,7 @@ impl<'a> Machine<'a> {
         let storage = self.storage(id);
         let storage =
             storage.ok_or_else(|| Halt::bad("a persistent id does not name a storage"))?;
-        self.spend(BUILT)?;
+        self.count_built(0)?;
         self.storages.push(storage.clone());
         self.push(Value::Storage(Box::new(storage)));
         Ok(())

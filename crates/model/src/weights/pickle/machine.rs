@@ -9,8 +9,10 @@ use super::{Global, Halt, Heap, Id, Loaded, Storage, Value};
 /// large networks need some ten thousands; without a limit, a file of one-byte opcodes would take
 /// many times its own size.
 const LIMIT: usize = 4_000_000;
-/// What one tensor or storage counts for, in copied references.
-pub(super) const BUILT: usize = 16;
+/// Tensors and storages, which are larger than other values, that a pickle may have.
+const BUILT_LIMIT: usize = LIMIT / 16;
+/// What one of them counts for, in copied references.
+const BUILT_COST: usize = 32;
 /// All opaque values share one place in the arena.
 const OPAQUE: Id = 0;
 
@@ -29,6 +31,7 @@ pub(in super::super) fn load(bytes: &[u8], at: usize) -> Result<Loaded<'_>, Halt
         memo: HashMap::new(),
         storages: Vec::new(),
         copies_left: bytes.len().saturating_sub(at).saturating_mul(4),
+        built: 0,
     };
     while machine.step()? {}
     let root = machine.pop()?;
@@ -52,6 +55,8 @@ pub(super) struct Machine<'a> {
     pub storages: Vec<Storage<'a>>,
     /// References that calls may still copy; guards against quadratic growth.
     copies_left: usize,
+    /// Tensors and storages made so far.
+    built: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -245,6 +250,16 @@ impl<'a> Machine<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Accounts for a tensor or storage with `numbers` of sizes and strides.
+    pub fn count_built(&mut self, numbers: usize) -> Result<(), Halt> {
+        self.built += 1;
+        if self.built > BUILT_LIMIT {
+            let reason = format!("the pickle builds more than {BUILT_LIMIT} tensors and storages");
+            return Err(Halt::Unsupported(reason));
+        }
+        self.spend(BUILT_COST.saturating_add(numbers))
     }
 
     pub fn spend(&mut self, copies: usize) -> Result<(), Halt> {

@@ -122,6 +122,20 @@ fn quadratic_copies_are_stopped() {
     let opcodes = Pickle::default().raw(&vec![b')'; 4_100_000]);
     let text = refusal(&torch_zip(&opcodes, &[]));
     assert!(text.contains("holds more than 4000000 values"), "{text}");
+    let references = Pickle::default()
+        .raw(b"(")
+        .text("storage")
+        .global("torch", "FloatStorage");
+    let references = references.text("s").text("cpu").int(1).raw(b"tq\x010");
+    let short = references.clone().raw(&b"h\x01Q0".repeat(200_000));
+    let text = refusal(&torch_zip(&short, &[]));
+    assert!(text.contains("copy more than the file can hold"), "{text}");
+    let long = references.raw(&b"h\x01QN0N0N0N0N0N0N0N0N00".repeat(260_000));
+    let text = refusal(&torch_zip(&long, &[]));
+    assert!(
+        text.contains("more than 250000 tensors and storages"),
+        "{text}"
+    );
     assert!(start.elapsed() < Duration::from_secs(20));
 }
 

@@ -16,9 +16,10 @@ use super::pickle::{Halt, Heap, Id, Storage, Tensor, Value};
 use super::{Dtype, NamedTensor};
 
 /// Keys under which training scripts keep the weights, in order of preference.
-const STATE_DICT_KEYS: [&str; 6] = [
+const STATE_DICT_KEYS: [&str; 7] = [
     "state_dict",
     "model_state_dict",
+    "model_state",
     "model",
     "net",
     "network",
