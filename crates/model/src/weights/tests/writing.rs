@@ -97,6 +97,7 @@ fn a_tensor_that_no_file_can_hold_leaves_the_old_file() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn folders_and_devices_are_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
