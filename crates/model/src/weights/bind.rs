@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn all_differences_are_reported_together() {
         let file = file(&["a", "b", "extra"]);
-        let mut expected = vec![("a".to_owned(), vec![2]), ("b".to_owned(), vec![1, 2])];
+        let mut expected = vec![("a".to_owned(), vec![3]), ("b".to_owned(), vec![1, 2])];
         expected.extend((0..20).map(|i| (format!("layer{i:02}"), vec![2])));
         let error = bind(&file, &expected, |_| false).unwrap_err();
         let text = error.to_string();
@@ -98,6 +98,9 @@ mod tests {
         );
         assert!(text.contains("`layer07` and 12 more;"), "{text}");
         assert!(text.contains("1 not in the network: `extra`;"), "{text}");
-        assert!(text.contains("`b` is [2], needs [1, 2]"), "{text}");
+        assert!(
+            text.contains("`a` is [2], needs [3], `b` is [2], needs [1, 2]"),
+            "{text}"
+        );
     }
 }

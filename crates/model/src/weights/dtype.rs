@@ -104,15 +104,21 @@ mod tests {
 
     #[test]
     fn every_type_decodes_little_endian_values() {
-        assert!(Dtype::F64.decode(&(-1.5f64).to_le_bytes()) == -1.5);
+        let cases: [(Dtype, &[u8], [f32; 1]); 9] = [
+            (Dtype::F64, &(-1.5f64).to_le_bytes(), [-1.5]),
+            (Dtype::F32, &0.1f32.to_le_bytes(), [0.1]),
+            (Dtype::Bf16, &[0x80, 0x3f], [1.0]),
+            (Dtype::I64, &(-7i64).to_le_bytes(), [-7.0]),
+            (Dtype::I32, &9i32.to_le_bytes(), [9.0]),
+            (Dtype::I16, &(-3i16).to_le_bytes(), [-3.0]),
+            (Dtype::I8, &[0xff], [-1.0]),
+            (Dtype::U8, &[0xff], [255.0]),
+            (Dtype::Bool, &[7], [1.0]),
+        ];
+        for (dtype, bytes, value) in cases {
+            assert_eq!(dtype.decode_all(bytes), value, "{dtype:?}");
+        }
         assert!(Dtype::F64.decode(&1e300f64.to_le_bytes()).is_infinite());
-        assert!(Dtype::Bf16.decode(&[0x80, 0x3f]) == 1.0);
-        assert!(Dtype::I64.decode(&(-7i64).to_le_bytes()) == -7.0);
-        assert!(Dtype::I32.decode(&9i32.to_le_bytes()) == 9.0);
-        assert!(Dtype::I16.decode(&(-3i16).to_le_bytes()) == -3.0);
-        assert!(Dtype::I8.decode(&[0xff]) == -1.0);
-        assert!(Dtype::U8.decode(&[0xff]) == 255.0);
-        assert!(Dtype::Bool.decode(&[7]) == 1.0);
         assert!(Dtype::F32.decode(&[0; 3]).is_nan());
     }
 }

@@ -120,7 +120,7 @@ pub enum WeightsError {
     /// A PyTorch file without a dictionary of tensors in a known place.
     #[error(
         "{}: top level: holds no dictionary of tensors, neither itself nor under `state_dict`, \
-         `model_state_dict`, `model`, `net`, `network` or `weights` (found: {}); save \
+         `model_state_dict`, `model_state`, `model`, `net`, `network` or `weights` (found: {}); save \
          model.state_dict() with torch.save",
         path.display(), listed(found)
     )]

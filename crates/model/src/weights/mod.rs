@@ -94,8 +94,8 @@ impl WeightFile {
     /// Reads a file of any of the three formats.
     ///
     /// In a PyTorch checkpoint the weights are looked for under `state_dict`,
-    /// `model_state_dict`, `model`, `net`, `network` or `weights`, in this order, and else at the
-    /// top level; entries that are no tensors are skipped. `module.` and `_orig_mod.` are
+    /// `model_state_dict`, `model_state`, `model`, `net`, `network` or `weights`, in this order,
+    /// and else at the top level; entries that are no tensors are skipped. `module.` and `_orig_mod.` are
     /// stripped when every name has them.
     ///
     /// # Errors

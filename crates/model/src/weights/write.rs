@@ -144,3 +144,28 @@ fn sync_folder(folder: &Path) {
         let _ = folder.sync_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a full disk or a killed connection looks like: an error after some bytes.
+    #[test]
+    fn a_failure_half_way_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        fs::write(&path, "old").unwrap();
+        let error = replace_atomically(&path, |out| {
+            out.write_all(&vec![0; 3 << 20])?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("model: cannot write it")
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

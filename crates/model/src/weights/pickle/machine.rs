@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use super::reader::Reader;
-use super::{Global, Halt, Heap, Id, Loaded, Rebuild, Storage, Tensor, Value};
+use super::{Global, Halt, Heap, Id, Loaded, Storage, Value};
 
 /// Values, stack slots, marks and memo entries that a pickle may have at a time. Checkpoints of
 /// large networks need some ten thousands; without a limit, a file of one-byte opcodes would take
 /// many times its own size.
 const LIMIT: usize = 4_000_000;
-/// What one tensor or storage counts for, in copied references.
-const BUILT: usize = 16;
+/// Tensors and storages, which are larger than other values, that a pickle may have.
+const BUILT_LIMIT: usize = LIMIT / 16;
+/// What one of them counts for, in copied references.
+const BUILT_COST: usize = 32;
 /// All opaque values share one place in the arena.
 const OPAQUE: Id = 0;
 
@@ -29,6 +31,7 @@ pub(in super::super) fn load(bytes: &[u8], at: usize) -> Result<Loaded<'_>, Halt
         memo: HashMap::new(),
         storages: Vec::new(),
         copies_left: bytes.len().saturating_sub(at).saturating_mul(4),
+        built: 0,
     };
     while machine.step()? {}
     let root = machine.pop()?;
@@ -41,17 +44,19 @@ pub(in super::super) fn load(bytes: &[u8], at: usize) -> Result<Loaded<'_>, Halt
     })
 }
 
-struct Machine<'a> {
+pub(super) struct Machine<'a> {
     input: Reader<'a>,
-    heap: Heap<'a>,
+    pub heap: Heap<'a>,
     stack: Vec<Id>,
     /// Stack heights at which MARK was met.
     marks: Vec<usize>,
     /// Keyed by the file's own numbers; a map, because those may be absurd.
     memo: HashMap<usize, Id>,
-    storages: Vec<Storage<'a>>,
+    pub storages: Vec<Storage<'a>>,
     /// References that calls may still copy; guards against quadratic growth.
     copies_left: usize,
+    /// Tensors and storages made so far.
+    built: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -94,9 +99,9 @@ impl<'a> Machine<'a> {
 
     fn number(&mut self, opcode: u8) -> Result<(), Halt> {
         let value = match opcode {
-            b'K' => Value::Int(self.input.number::<1>()? as i64), // BININT1
-            b'M' => Value::Int(self.input.number::<2>()? as i64), // BININT2
-            b'J' => Value::Int(self.input.number::<4>()? as u32 as i32 as i64), // BININT
+            b'K' => Value::Int(self.input.number::<1>()?.cast_signed()), // BININT1
+            b'M' => Value::Int(self.input.number::<2>()?.cast_signed()), // BININT2
+            b'J' => long(self.input.take(4)?),                           // BININT
             b'G' => {
                 self.input.take(8)?; // BINFLOAT
                 Value::Opaque
@@ -201,7 +206,7 @@ impl<'a> Machine<'a> {
         match opcode {
             b'c' | b'i' => {
                 let (module, name) = (self.input.line()?, self.input.line()?); // GLOBAL, INST
-                let global = self.global(module, name)?;
+                let global = global(module, name)?;
                 if opcode == b'i' {
                     let arguments = self.pop_to_mark()?;
                     let made = self.made(global, &arguments)?;
@@ -219,7 +224,7 @@ impl<'a> Machine<'a> {
                         "a global is named by something that is no string",
                     ));
                 };
-                let global = self.global(module, name)?;
+                let global = global(module, name)?;
                 self.push(Value::Global(global));
             }
             b'b' => {
@@ -247,138 +252,24 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn global(&self, module: &str, name: &str) -> Result<Global, Halt> {
-        Global::lookup(module, name).ok_or_else(|| Halt::Forbidden(format!("{module}.{name}")))
-    }
-
-    /// What a call on a known name stands for.
-    fn made(&mut self, function: Global, arguments: &[Id]) -> Result<Value<'a>, Halt> {
-        match function {
-            Global::Inert => Ok(Value::Opaque),
-            Global::OrderedDict => self.ordered_dict(arguments),
-            Global::Size => {
-                let sizes = arguments
-                    .first()
-                    .and_then(|&sizes| self.heap.sequence(sizes));
-                let sizes = sizes.unwrap_or_default().to_vec();
-                self.spend(sizes.len())?;
-                Ok(Value::Tuple(sizes))
-            }
-            Global::Rebuild(Rebuild::Parameter) => {
-                match arguments.first().map(|&t| self.heap.get(t)) {
-                    Some(Value::Tensor(tensor)) => {
-                        let tensor = tensor.clone();
-                        self.spend(2 * tensor.shape.len() + BUILT)?;
-                        Ok(Value::Tensor(tensor))
-                    }
-                    _ => Err(Halt::bad(
-                        "a parameter is rebuilt from something that is no tensor",
-                    )),
-                }
-            }
-            Global::Rebuild(rebuild) => {
-                let tensor = self.tensor(rebuild, arguments);
-                let tensor =
-                    tensor.ok_or_else(|| Halt::bad("a tensor is rebuilt from wrong arguments"))?;
-                self.spend(2 * tensor.shape.len() + BUILT)?;
-                Ok(Value::Tensor(Box::new(tensor)))
-            }
-            Global::Storage(_) | Global::Dtype(_) => Err(Halt::Unsupported(
-                "a storage is built by a call instead of a reference".to_owned(),
-            )),
+    /// Accounts for a tensor or storage with `numbers` of sizes and strides.
+    pub fn count_built(&mut self, numbers: usize) -> Result<(), Halt> {
+        self.built += 1;
+        if self.built > BUILT_LIMIT {
+            let reason = format!("the pickle builds more than {BUILT_LIMIT} tensors and storages");
+            return Err(Halt::Unsupported(reason));
         }
+        self.spend(BUILT_COST.saturating_add(numbers))
     }
 
-    /// `OrderedDict()` or, from Python 2, `OrderedDict([[key, value], ...])`.
-    fn ordered_dict(&mut self, arguments: &[Id]) -> Result<Value<'a>, Halt> {
-        let Some(&items) = arguments.first() else {
-            return Ok(Value::Dict(Vec::new()));
-        };
-        let bad = || Halt::bad("an OrderedDict is built from something that is no list of pairs");
-        let items = self.heap.sequence(items).ok_or_else(bad)?;
-        let length = items.len();
-        let pair = |&item: &Id| match self.heap.sequence(item) {
-            Some(&[key, value]) => Ok((key, value)),
-            _ => Err(bad()),
-        };
-        if length > self.copies_left {
-            return Err(Halt::bad("its calls copy more than the file can hold"));
-        }
-        let dict = items.iter().map(pair).collect::<Result<_, _>>()?;
-        self.spend(length)?;
-        Ok(Value::Dict(dict))
-    }
-
-    fn tensor(&self, rebuild: Rebuild, arguments: &[Id]) -> Option<Tensor<'a>> {
-        let &[storage, offset, shape, strides, ..] = arguments else {
-            return None;
-        };
-        let Value::Storage(storage) = self.heap.get(storage) else {
-            return None;
-        };
-        let dtype = match (rebuild, arguments.get(6).map(|&dtype| self.heap.get(dtype))) {
-            (Rebuild::TensorV3, Some(Value::Global(Global::Dtype(dtype)))) => *dtype,
-            (Rebuild::TensorV3, _) => return None,
-            _ => storage.dtype?,
-        };
-        Some(Tensor {
-            storage: Storage::clone(storage),
-            dtype,
-            offset: self.heap.count(offset)?,
-            shape: self.heap.counts(shape)?,
-            strides: self.heap.counts(strides)?,
-        })
-    }
-
-    /// `('storage', class, key, location, numel)` and, in legacy files, a view or None.
-    fn persistent_id(&mut self) -> Result<(), Halt> {
-        let id = self.pop()?;
-        let storage = self.storage(id);
-        let storage =
-            storage.ok_or_else(|| Halt::bad("a persistent id does not name a storage"))?;
-        self.spend(BUILT)?;
-        self.storages.push(storage.clone());
-        self.push(Value::Storage(Box::new(storage)));
-        Ok(())
-    }
-
-    fn storage(&self, id: Id) -> Option<Storage<'a>> {
-        let fields = self.heap.sequence(id)?;
-        let &[kind, class, key, _location, numel, ..] = fields else {
-            return None;
-        };
-        if self.heap.text(kind)? != "storage" {
-            return None;
-        }
-        let &Value::Global(Global::Storage(dtype)) = self.heap.get(class) else {
-            return None;
-        };
-        let view = match fields.get(5).map(|&view| self.heap.get(view)) {
-            None | Some(Value::Opaque) => None,
-            Some(Value::Tuple(view)) => {
-                let &[_key, offset, length] = view.as_slice() else {
-                    return None;
-                };
-                Some((self.heap.count(offset)?, self.heap.count(length)?))
-            }
-            Some(_) => return None,
-        };
-        Some(Storage {
-            key: self.heap.text(key)?,
-            dtype,
-            numel: self.heap.count(numel)?,
-            view,
-        })
-    }
-
-    fn spend(&mut self, copies: usize) -> Result<(), Halt> {
+    pub fn spend(&mut self, copies: usize) -> Result<(), Halt> {
         let left = self.copies_left.checked_sub(copies);
         self.copies_left =
             left.ok_or_else(|| Halt::bad("its calls copy more than the file can hold"))?;
         Ok(())
     }
 
-    fn push(&mut self, value: Value<'a>) {
+    pub fn push(&mut self, value: Value<'a>) {
         if matches!(value, Value::Opaque) {
             return self.stack.push(OPAQUE);
         }
@@ -396,7 +287,7 @@ impl<'a> Machine<'a> {
         top.ok_or_else(|| Halt::bad("an opcode finds the stack empty"))
     }
 
-    fn pop(&mut self) -> Result<Id, Halt> {
+    pub fn pop(&mut self) -> Result<Id, Halt> {
         let top = self.top()?;
         self.stack.pop();
         Ok(top)
@@ -434,6 +325,10 @@ impl<'a> Machine<'a> {
             .push(id.ok_or_else(|| Halt::bad("a memo entry is read before it is written"))?);
         Ok(())
     }
+}
+
+fn global(module: &str, name: &str) -> Result<Global, Halt> {
+    Global::lookup(module, name).ok_or_else(|| Halt::Forbidden(format!("{module}.{name}")))
 }
 
 /// Two's complement, little-endian.

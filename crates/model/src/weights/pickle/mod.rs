@@ -11,6 +11,7 @@
 //! opcode makes at most one value and the total of all copied references is limited to a
 //! multiple of the pickle's length, so memory stays proportional to the file.
 
+mod build;
 mod global;
 mod machine;
 mod reader;

@@ -16,9 +16,10 @@ use super::pickle::{Halt, Heap, Id, Storage, Tensor, Value};
 use super::{Dtype, NamedTensor};
 
 /// Keys under which training scripts keep the weights, in order of preference.
-const STATE_DICT_KEYS: [&str; 6] = [
+const STATE_DICT_KEYS: [&str; 7] = [
     "state_dict",
     "model_state_dict",
+    "model_state",
     "model",
     "net",
     "network",
@@ -203,7 +204,8 @@ fn gather(tensor: &Tensor<'_>, elements: usize, bytes: &[u8]) -> Vec<f32> {
     }
     let mut data = Vec::with_capacity(elements);
     let mut index = vec![0; tensor.shape.len()];
-    let mut at = 0;
+    // Wrapping, since a step over the end of a dimension is taken back at once.
+    let mut at = 0usize;
     for _ in 0..elements {
         data.push(Dtype::decode(
             dtype,
@@ -211,11 +213,11 @@ fn gather(tensor: &Tensor<'_>, elements: usize, bytes: &[u8]) -> Vec<f32> {
         ));
         for dim in (0..index.len()).rev() {
             index[dim] += 1;
-            at += tensor.strides[dim];
+            at = at.wrapping_add(tensor.strides[dim]);
             if index[dim] < tensor.shape[dim] {
                 break;
             }
-            at -= index[dim] * tensor.strides[dim];
+            at = at.wrapping_sub(index[dim].wrapping_mul(tensor.strides[dim]));
             index[dim] = 0;
         }
     }
