@@ -17,13 +17,6 @@ pub(crate) fn column(v: &[f64]) -> MatRef<'_, f64> {
     MatRef::from_column_major_slice(v, v.len(), 1)
 }
 
-/// `m` row by row.
-pub(crate) fn to_row_major(m: MatRef<'_, f64>) -> Vec<f64> {
-    (0..m.nrows())
-        .flat_map(|i| (0..m.ncols()).map(move |j| m[(i, j)]))
-        .collect()
-}
-
 /// `Ok` when all entries are finite.
 pub(crate) fn check_finite(what: &'static str, m: MatRef<'_, f64>) -> Result<(), SolveError> {
     let finite = (0..m.ncols()).all(|j| (0..m.nrows()).all(|i| m[(i, j)].is_finite()));
@@ -45,7 +38,7 @@ pub(crate) fn check_square(
     check_finite(what, m)
 }
 
-/// `beta + scale * Z Z'` into the lower triangle of `out`.
+/// Adds `scale * Z Z'` to the lower triangle of `out`.
 pub(crate) fn add_gram_lower(out: &mut Mat<f64>, z: MatRef<'_, f64>, scale: f64) {
     let lower = BlockStructure::TriangularLower;
     let full = BlockStructure::Rectangular;
