@@ -31,6 +31,7 @@
 
 mod dense;
 mod error;
+mod factor;
 
 pub mod certificate;
 pub mod operator;

@@ -1,11 +1,21 @@
 //! The ridge problem and everything that solves it.
 
+pub mod dual;
+pub mod head;
+pub mod kronecker_preconditioner;
+mod lambda;
 pub mod pcg;
 mod preconditioner;
 mod problem;
-mod ridge;
+pub mod ridge;
+pub mod sketch;
 
+pub use dual::{KernelCholesky, KernelInverse, KernelRidge, KernelSpectrum};
+pub use head::{HeadFit, HeadRidge};
+pub use kronecker_preconditioner::{Block, BlockPreconditioner, ChannelBlocks, KroneckerBlock};
+pub use lambda::{Intercept, LambdaChoice, log_grid};
 pub use pcg::{Pcg, PcgState};
 pub use preconditioner::{Identity, Preconditioner};
 pub use problem::RidgeProblem;
 pub use ridge::{PcgOptions, Start, solve_dual, solve_primal};
+pub use sketch::{Sketch, SketchForm, SketchedKernel};
