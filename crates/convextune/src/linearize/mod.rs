@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
-pub use curvature::Curvature;
+pub use curvature::{Curvature, CurvatureOptions};
 pub use sketch::{SketchOptions, SketchedRows};
 
 /// The Jacobian of a network over a set of samples.
