@@ -367,6 +367,3 @@ fn centred(length: u32, size: u32) -> u32 {
     let half = margin / 2;
     half + (margin % 2) * (half % 2)
 }
-
-#[cfg(test)]
-mod tests;
