@@ -112,7 +112,7 @@ fn damaged_files_never_panic() {
         let good = encode(formula(40, 30), format);
         for _ in 0..300 {
             let mut bytes = good.clone();
-            for _ in 0..1 + rng.next_u64() % 8 {
+            for _ in 0..=rng.next_u64() % 8 {
                 let at = (rng.next_u64() % bytes.len() as u64) as usize;
                 bytes[at] = rng.next_u64() as u8;
             }
