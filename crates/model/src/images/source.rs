@@ -211,12 +211,11 @@ impl ImageSource {
         let items = std::mem::take(&mut self.items);
         for (item, problem) in items.into_iter().zip(problems) {
             let slot = kept.next();
-            match problem {
-                Some(problem) => self.skipped.push((item.path, problem)),
-                None => {
-                    self.items.push(item);
-                    self.kept.extend(slot);
-                }
+            if let Some(problem) = problem {
+                self.skipped.push((item.path, problem));
+            } else {
+                self.items.push(item);
+                self.kept.extend(slot);
             }
         }
         self.kept

@@ -4,8 +4,9 @@
 //! weights have seen: `Resize` to `int(short * long / short)`, filters widened when shrinking,
 //! `CenterCrop` at `round((length - size) / 2)` with halves to even.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::{RgbImage, imageops};
 use serde::{Deserialize, Serialize};
 
@@ -344,13 +345,14 @@ impl Transform {
             ResizeAlg::Interpolation(filter)
         };
         let refuse = |error: &dyn std::fmt::Display| ImageProblem::Resize(error.to_string());
-        let source = ImageRef::new(rgb.width(), rgb.height(), rgb.as_raw(), PixelType::U8x3)
+        // Typed, so that the resizer is compiled for this kind of pixel only.
+        let source = TypedImageRef::<U8x3>::from_buffer(rgb.width(), rgb.height(), rgb.as_raw())
             .map_err(|error| refuse(&error))?;
         let mut target = RgbImage::new(w, h);
-        let mut view = Image::from_slice_u8(w, h, &mut target, PixelType::U8x3)
-            .map_err(|error| refuse(&error))?;
+        let mut view =
+            TypedImage::<U8x3>::from_buffer(w, h, &mut target).map_err(|error| refuse(&error))?;
         Resizer::new()
-            .resize(
+            .resize_typed(
                 &source,
                 &mut view,
                 &ResizeOptions::new().resize_alg(algorithm),
