@@ -1,5 +1,5 @@
 //! Logistic regression: known answers, stationarity by plain loops, the gap, cross validation.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::float_cmp)]
 
 mod common;
 
@@ -98,9 +98,9 @@ fn two_points_have_the_answer_of_a_scalar_equation() {
     for _ in 0..200 {
         let w = 0.5 * (low + high);
         if 2.0 / (1.0 + (2.0 * w).exp()) > lambda * w {
-            low = w
+            low = w;
         } else {
-            high = w
+            high = w;
         }
     }
     let fit = fit(&phi, &[0, 1], 2, lambda, &TIGHT);

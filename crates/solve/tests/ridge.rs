@@ -1,5 +1,5 @@
 //! Conjugate gradients on the ridge problem, against elimination and against known answers.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::float_cmp)]
 
 mod common;
 
@@ -308,6 +308,12 @@ fn the_budget_is_kept() {
     }
 }
 
+fn round(v: &mut [f64]) {
+    for x in v {
+        *x = f64::from(*x as f32);
+    }
+}
+
 /// Products rounded to single precision, as a network's are.
 struct SinglePrecision<'a>(&'a dyn LinearOperator);
 
@@ -320,12 +326,12 @@ impl LinearOperator for SinglePrecision<'_> {
     }
     fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
         self.0.apply(x, y)?;
-        y.iter_mut().for_each(|y| *y = f64::from(*y as f32));
+        round(y);
         Ok(())
     }
     fn apply_adjoint(&self, y: &[f64], x: &mut [f64]) -> Result<(), OperatorError> {
         self.0.apply_adjoint(y, x)?;
-        x.iter_mut().for_each(|x| *x = f64::from(*x as f32));
+        round(x);
         Ok(())
     }
 }

@@ -211,27 +211,23 @@ fn certificate(data: &Data, lambda: f64, iterate: &Iterate) -> LogisticCertifica
 fn check_labels(labels: &[usize], classes: usize) -> Result<(), SolveError> {
     let mut counts = vec![0usize; classes];
     for label in labels {
-        match counts.get_mut(*label) {
-            Some(count) => *count += 1,
-            None => {
-                let (what, domain) = ("label", "below the number of classes");
-                return Err(SolveError::Parameter {
-                    what,
-                    domain,
-                    got: *label as f64,
-                });
-            }
-        }
-    }
-    match counts.iter().position(|count| *count == 0) {
-        Some(class) => {
-            let (what, domain) = ("class", "one that has a sample");
-            Err(SolveError::Parameter {
+        let Some(count) = counts.get_mut(*label) else {
+            let (what, domain) = ("label", "below the number of classes");
+            return Err(SolveError::Parameter {
                 what,
                 domain,
-                got: class as f64,
-            })
-        }
-        None => check_positive("number of classes", classes as f64),
+                got: *label as f64,
+            });
+        };
+        *count += 1;
     }
+    if let Some(class) = counts.iter().position(|count| *count == 0) {
+        let (what, domain) = ("class", "one that has a sample");
+        return Err(SolveError::Parameter {
+            what,
+            domain,
+            got: class as f64,
+        });
+    }
+    check_positive("number of classes", classes as f64)
 }
