@@ -34,6 +34,7 @@ mod error;
 mod factor;
 
 pub mod certificate;
+pub mod logistic;
 pub mod operator;
 pub mod quadratic;
 pub mod status;

@@ -89,6 +89,7 @@ pub struct Solution {
     pub iterations: usize,
     /// Work done by this call, certificate included.
     pub work: Work,
-    /// One record an iteration of this call, the starting point first.
+    /// One record an iteration of this call, the starting point first. An iteration at which the
+    /// solver began anew from a fresh residual appears twice.
     pub history: Vec<Record>,
 }

@@ -1,5 +1,5 @@
 //! Closed forms against elimination, and leave-one-out against fitting again, sample by sample.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::float_cmp)]
 
 mod common;
 
@@ -124,6 +124,13 @@ fn leaving_a_group_out_equals_refitting() {
         let residuals = inverse.leave_group_out(&t, &group).unwrap();
         assert!(relative_error(&residuals, &expected) < 1e-9);
         assert!(inverse.leave_group_out(&t, &[7]).is_err());
+        assert!(inverse.leave_group_out(&t, &[1, 1]).is_err());
+        let nobody = inverse.leave_group_out(&t, &[0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(
+            nobody.is_err(),
+            bias == Intercept::Free,
+            "a bias needs a sample"
+        );
     }
 }
 

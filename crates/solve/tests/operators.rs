@@ -1,5 +1,5 @@
 //! Operators: adjoint identity, agreement with dense matrices, and the oracle's must-fail case.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::float_cmp)]
 
 mod common;
 

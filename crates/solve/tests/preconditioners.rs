@@ -1,5 +1,5 @@
 //! Preconditioners against elimination on the matrices they stand for.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::float_cmp)]
 
 mod common;
 

@@ -1,8 +1,9 @@
 //! Conjugate gradients on the ridge problem, against elimination and against known answers.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::float_cmp)]
 
 mod common;
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use common::{Matrix, ridge, ridge_with_bias};
@@ -308,6 +309,12 @@ fn the_budget_is_kept() {
     }
 }
 
+fn round(v: &mut [f64]) {
+    for x in v {
+        *x = f64::from(*x as f32);
+    }
+}
+
 /// Products rounded to single precision, as a network's are.
 struct SinglePrecision<'a>(&'a dyn LinearOperator);
 
@@ -320,12 +327,12 @@ impl LinearOperator for SinglePrecision<'_> {
     }
     fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
         self.0.apply(x, y)?;
-        y.iter_mut().for_each(|y| *y = f64::from(*y as f32));
+        round(y);
         Ok(())
     }
     fn apply_adjoint(&self, y: &[f64], x: &mut [f64]) -> Result<(), OperatorError> {
         self.0.apply_adjoint(y, x)?;
-        x.iter_mut().for_each(|x| *x = f64::from(*x as f32));
+        round(x);
         Ok(())
     }
 }
@@ -383,4 +390,110 @@ fn invalid_input_is_refused() {
     assert!(matches!(infinite, Err(SolveError::NonFinite { .. })));
     let problem = RidgeProblem::new(&operator, vec![1.0; 2], 1.0).unwrap();
     assert!(solve_primal(&problem, &Identity(3), &TIGHT, Start::Zero, &mut Quiet).is_err());
+}
+
+/// The third fused product is a little too large, so that the recurrences drift from the truth.
+struct OneWrongProduct<'a> {
+    inner: &'a dyn LinearOperator,
+    products: Cell<usize>,
+}
+
+impl OneWrongProduct<'_> {
+    fn disturb(&self, out: &mut [f64]) {
+        self.products.set(self.products.get() + 1);
+        if self.products.get() == 3 {
+            out.iter_mut()
+                .enumerate()
+                .for_each(|(k, x)| *x *= 1.0 + 1e-3 * (k % 3) as f64);
+        }
+    }
+}
+
+impl LinearOperator for OneWrongProduct<'_> {
+    fn rows(&self) -> usize {
+        self.inner.rows()
+    }
+    fn cols(&self) -> usize {
+        self.inner.cols()
+    }
+    fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
+        self.inner.apply(x, y)
+    }
+    fn apply_adjoint(&self, y: &[f64], x: &mut [f64]) -> Result<(), OperatorError> {
+        self.inner.apply_adjoint(y, x)
+    }
+    fn apply_normal(
+        &self,
+        x: &[f64],
+        image: &mut [f64],
+        out: &mut [f64],
+    ) -> Result<(), OperatorError> {
+        self.inner.apply_normal(x, image, out)?;
+        self.disturb(out);
+        Ok(())
+    }
+    fn apply_gram(
+        &self,
+        y: &[f64],
+        preimage: &mut [f64],
+        out: &mut [f64],
+    ) -> Result<(), OperatorError> {
+        self.inner.apply_gram(y, preimage, out)?;
+        self.disturb(out);
+        Ok(())
+    }
+}
+
+#[test]
+fn recurrences_that_drifted_are_corrected_from_fresh_residuals() {
+    let rng = &mut Rng::new(11);
+    let (a, t) = (Matrix::random(30, 20, rng), rng.normals(30));
+    let (inner, exact) = (a.operator(), ridge(&a, &t, 0.5));
+    let options = PcgOptions {
+        tolerance: 1e-10,
+        max_iterations: 300,
+    };
+    for formulation in 0..2 {
+        let operator = OneWrongProduct {
+            inner: &inner,
+            products: Cell::new(0),
+        };
+        let problem = RidgeProblem::new(&operator, t.clone(), 0.5).unwrap();
+        let solution = if formulation == 0 {
+            solve_primal(&problem, &Identity(20), &options, Start::Zero, &mut Quiet).unwrap()
+        } else {
+            solve_dual(&problem, &Identity(30), &options, Start::Zero, &mut Quiet).unwrap()
+        };
+        assert_eq!(solution.status, Status::Converged);
+        assert!(relative_error(&solution.x, &exact) < 1e-9);
+        let repeated = solution
+            .history
+            .windows(2)
+            .any(|w| w[0].iteration == w[1].iteration);
+        assert!(repeated, "it began anew");
+    }
+}
+
+#[test]
+fn records_state_the_true_objective_and_a_true_bound_at_every_iteration() {
+    let rng = &mut Rng::new(12);
+    let (a, t, lambda) = (Matrix::random(25, 18, rng), rng.normals(25), 0.3);
+    let operator = a.operator();
+    let problem = RidgeProblem::new(&operator, t.clone(), lambda).unwrap();
+    let least = objective(&a, &t, lambda, &ridge(&a, &t, lambda));
+    let check = |progress: &Progress<'_>, u: &[f64]| {
+        let (record, here) = (progress.record, objective(&a, &t, lambda, u));
+        assert!((record.objective - here).abs() < 1e-10 * here);
+        assert!(here - least <= record.suboptimality_bound + 1e-10);
+        ControlFlow::Continue(())
+    };
+    let mut primal = |progress: &Progress<'_>| check(progress, &progress.state.unwrap().x);
+    let mut dual = |progress: &Progress<'_>| {
+        check(
+            progress,
+            &a.transpose().times_vector(&progress.state.unwrap().x),
+        )
+    };
+    solve_primal(&problem, &Identity(18), &TIGHT, Start::Zero, &mut primal).unwrap();
+    solve_dual(&problem, &Identity(25), &TIGHT, Start::Zero, &mut dual).unwrap();
 }

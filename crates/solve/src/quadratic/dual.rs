@@ -201,6 +201,7 @@ impl KernelCholesky {
         KernelInverse {
             m,
             classes: self.classes,
+            bias: self.bias,
         }
     }
 }
@@ -210,6 +211,7 @@ impl KernelCholesky {
 pub struct KernelInverse {
     m: Mat<f64>,
     classes: usize,
+    bias: Intercept,
 }
 
 impl KernelInverse {
@@ -234,6 +236,7 @@ impl KernelInverse {
     /// When the target does not fit, or a block is singular (a single sample with a free bias).
     pub fn leave_one_out(&self, target: &[f64]) -> Result<Vec<f64>, SolveError> {
         let (a, c) = (self.dual(target)?, self.classes);
+        check_group(a.len() / c, &[0], self.bias)?;
         let block = |i: usize| self.m.submatrix(i * c, i * c, c, c).to_owned();
         block_residuals(&a, c, block)
     }
@@ -246,14 +249,7 @@ impl KernelInverse {
     pub fn leave_group_out(&self, target: &[f64], group: &[usize]) -> Result<Vec<f64>, SolveError> {
         let (a, c) = (self.dual(target)?, self.classes);
         let samples = self.m.nrows() / c;
-        if let Some(bad) = group.iter().find(|i| **i >= samples) {
-            let (what, domain) = ("sample to leave out", "the index of a sample");
-            return Err(SolveError::Parameter {
-                what,
-                domain,
-                got: *bad as f64,
-            });
-        }
+        check_group(samples, group, self.bias)?;
         let rows: Vec<usize> = group.iter().flat_map(|i| i * c..(i + 1) * c).collect();
         let block = Mat::from_fn(rows.len(), rows.len(), |i, j| self.m[(rows[i], rows[j])]);
         let a: Vec<f64> = rows.iter().map(|i| a[*i]).collect();
@@ -297,6 +293,7 @@ impl KernelSpectrum {
     /// As for [`KernelInverse::leave_one_out`].
     pub fn leave_one_out(&self, target: &[f64], lambda: f64) -> Result<Vec<f64>, SolveError> {
         let (a, c) = (self.dual(target, lambda)?, self.classes);
+        check_group(a.len() / c, &[0], self.bias)?;
         let weights: Vec<f64> = self
             .values
             .iter()
@@ -353,6 +350,30 @@ impl KernelSpectrum {
 fn check_target(n: usize, target: &[f64]) -> Result<(), SolveError> {
     check_len("target", n, target.len())?;
     error::check_finite("target", target)
+}
+
+/// `Ok` when `group` lists samples, none twice, and leaves one to fit a free bias to.
+fn check_group(samples: usize, group: &[usize], bias: Intercept) -> Result<(), SolveError> {
+    let mut left_out = vec![false; samples];
+    for i in group {
+        match left_out.get_mut(*i) {
+            Some(seen) if !*seen => *seen = true,
+            _ => {
+                let (what, domain) = ("sample to leave out", "a sample, listed once");
+                return Err(SolveError::Parameter {
+                    what,
+                    domain,
+                    got: *i as f64,
+                });
+            }
+        }
+    }
+    let left = samples - group.len();
+    if bias == Intercept::Free {
+        check_positive("samples left in", left as f64)
+    } else {
+        Ok(())
+    }
 }
 
 /// `e_i = (M_ii)^-1 a_i` for every sample.

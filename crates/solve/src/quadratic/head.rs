@@ -246,7 +246,9 @@ pub(crate) fn centre_columns(m: &mut Mat<f64>) -> Vec<f64> {
     for j in 0..m.ncols() {
         let column = m.col_as_slice_mut(j);
         let mean = column.iter().sum::<f64>() / rows;
-        column.iter_mut().for_each(|x| *x -= mean);
+        for x in &mut *column {
+            *x -= mean;
+        }
         means.push(mean);
     }
     means

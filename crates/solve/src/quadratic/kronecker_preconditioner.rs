@@ -51,7 +51,7 @@ impl KroneckerBlock {
                 .map(move |t| s.max(0.0) * t.max(0.0))
                 .collect::<Vec<_>>()
         };
-        let eigenvalues = s.iter().flat_map(|s| row(s)).collect();
+        let eigenvalues = s.iter().flat_map(row).collect();
         Ok(Self {
             left,
             right,

@@ -205,6 +205,16 @@ fn verdict(
     (state.iteration >= options.max_iterations).then_some(Status::MaxIterations)
 }
 
+/// What the recurrences must reach: the tolerance, or half of it once a fresh gradient has shown
+/// that they drift.
+fn goal(tolerance: f64, state: &PcgState) -> f64 {
+    if state.fresh_gradient.is_some() {
+        0.5 * tolerance
+    } else {
+        tolerance
+    }
+}
+
 fn begin<'a>(
     system: &'a dyn SymmetricOperator,
     preconditioner: &'a dyn Preconditioner,
@@ -299,7 +309,7 @@ impl Criterion for PrimalCriterion<'_> {
     }
 
     fn satisfied(&mut self, state: &mut PcgState, _: &mut Record) -> Result<bool, OperatorError> {
-        Ok(state.relative_residual() <= self.tolerance)
+        Ok(state.relative_residual() <= goal(self.tolerance, state))
     }
 }
 
@@ -336,7 +346,8 @@ impl Criterion for DualCriterion<'_> {
         record: &mut Record,
     ) -> Result<bool, OperatorError> {
         let residual = state.relative_residual();
-        if state.gradient_ratio.unwrap_or(FIRST_RATIO) * residual > self.tolerance {
+        let goal = goal(self.tolerance, state);
+        if state.gradient_ratio.unwrap_or(FIRST_RATIO) * residual > goal {
             return Ok(false);
         }
         let mut gradient = self.system.preimage.borrow_mut();
@@ -346,6 +357,6 @@ impl Criterion for DualCriterion<'_> {
         let relative = ratio(norm(&gradient), self.reference);
         record.relative_gradient_norm = Some(relative);
         state.gradient_ratio = (residual > 0.0).then(|| relative / residual);
-        Ok(relative <= self.tolerance)
+        Ok(relative <= goal)
     }
 }

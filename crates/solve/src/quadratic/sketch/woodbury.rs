@@ -53,21 +53,18 @@ impl WoodburySketch {
         check_positive("Lambda", lambda)?;
         let root = Root::new(self.head.as_ref(), self.sketch.classes, lambda);
         let what = "Cholesky of the sketch's k x k system";
-        let (y, scale, factor) = match &self.gram {
-            Some(gram) => {
-                let system = gram * faer::Scale(1.0 / lambda);
-                let factor = cholesky(what, system.as_ref(), 1.0)?;
-                (
-                    Cow::Borrowed(self.sketch.rows.as_slice()),
-                    1.0 / lambda.sqrt(),
-                    factor,
-                )
-            }
-            None => {
-                let y = root.apply_sketch(&self.sketch);
-                let factor = cholesky(what, row_gram(&y, self.sketch.width).as_ref(), 1.0)?;
-                (Cow::Owned(y), 1.0, factor)
-            }
+        let (y, scale, factor) = if let Some(gram) = &self.gram {
+            let system = gram * faer::Scale(1.0 / lambda);
+            let factor = cholesky(what, system.as_ref(), 1.0)?;
+            (
+                Cow::Borrowed(self.sketch.rows.as_slice()),
+                1.0 / lambda.sqrt(),
+                factor,
+            )
+        } else {
+            let y = root.apply_sketch(&self.sketch);
+            let factor = cholesky(what, row_gram(&y, self.sketch.width).as_ref(), 1.0)?;
+            (Cow::Owned(y), 1.0, factor)
         };
         Ok(WoodburyPreconditioner {
             root,
