@@ -26,22 +26,6 @@ MODELS = ["resnet18", "resnet50", "vgg16", "mobilenet_v2", "efficientnet_lite0"]
 def make_network(name, activation):
     """The network, channels_last, with its own activations or leaky ones."""
     import torch
-    from torch import nn
-
-    class LeakyReLU6(nn.Module):
-        """ReLU6 that keeps a hundredth of the slope below 0 and above 6."""
-
-        def forward(self, x):
-            return torch.lerp(x.clamp(0.0, 6.0), x, 0.01)
-
-    def replace(module):
-        for child_name, child in module.named_children():
-            if isinstance(child, nn.ReLU6):
-                setattr(module, child_name, LeakyReLU6())
-            elif isinstance(child, nn.ReLU):
-                setattr(module, child_name, nn.LeakyReLU(0.01, inplace=child.inplace))
-            else:
-                replace(child)
 
     if name == "efficientnet_lite0":
         import timm
@@ -52,7 +36,9 @@ def make_network(name, activation):
 
         net = getattr(torchvision.models, name)()
     if activation == "leaky":
-        replace(net)
+        from leaky import make_leaky
+
+        make_leaky(net)
     return net.eval().to(memory_format=torch.channels_last)
 
 
