@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 MODELS = ["resnet18", "resnet50", "vgg16", "mobilenet_v2", "efficientnet_lite0"]
 
 
@@ -36,6 +37,7 @@ def make_network(name, activation):
 
         net = getattr(torchvision.models, name)()
     if activation == "leaky":
+        sys.path.insert(0, str(FIXTURES))
         from leaky import make_leaky
 
         make_leaky(net)

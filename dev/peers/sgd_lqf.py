@@ -27,10 +27,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.func import functional_call, jvp
 
-from leaky import make_leaky
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fixtures"))
 import nets  # noqa: E402
+from leaky import make_leaky  # noqa: E402
 
 BACKBONES = {  # name: (mean, deviation) on pixels from 0 to 255, by channel
     "efficientnet_lite0": ([127.0] * 3, [128.0] * 3),
