@@ -246,9 +246,11 @@ mod tests {
         let dims = [19, 2, 3, 2];
         let values: Vec<f32> = (0..19 * 12).map(|v| v as f32).collect();
         let kernel = kernel_layout(&values, dims);
-        let at = |o: usize, i: usize, y: usize, x: usize| kernel[((y * 2 + x) * 2 + i) * 19 + o];
-        assert_eq!(at(0, 0, 0, 0), 0.0);
-        assert_eq!(at(18, 1, 2, 1), (19 * 12 - 1) as f32);
-        assert_eq!(at(17, 0, 2, 0), (17 * 12 + 4) as f32);
+        let at = |o: usize, i: usize, y: usize, x: usize| {
+            kernel[((y * 2 + x) * 2 + i) * 19 + o] as usize
+        };
+        assert_eq!(at(0, 0, 0, 0), 0);
+        assert_eq!(at(18, 1, 2, 1), 19 * 12 - 1);
+        assert_eq!(at(17, 0, 2, 0), 17 * 12 + 4);
     }
 }

@@ -6,7 +6,7 @@
 //!                                   └─► LoadedBackbone { network, classifier }
 //! ```
 //!
-//! A network ends in its pooled features, `[n, 1, 1, d]`; the last layer of the file comes apart
+//! A network ends in its pooled features, `[n, 1, 1, d]` (VGG: its last hidden layer); the last layer of the file comes apart
 //! from it. Nodes have names of their own ([`Graph::find`] takes their beginnings), whatever the
 //! file calls them: each family knows several naming schemes and takes the one of which the file
 //! has most names.
@@ -15,23 +15,34 @@
 //! |---|---|---|
 //! | EfficientNet-Lite | `stem`, `blocks.0` ..., `head`, `pool` | `efficientnet_lite_pytorch`, timm's `tf_efficientnet_lite*` |
 //! | MobileNetV2 | `features.0` ... `features.18`, `pool` | torchvision (two schemes), timm |
+//! | ResNet | `stem`, `layer1.0` ... `layer4.2`, `pool` | torchvision and timm |
+//! | ResNet for CIFAR | `stem`, `layer1.0` ... `layer3.8`, `pool` | `pytorch_resnet_cifar10` |
+//! | VGG | `features.0` ..., `flatten`, `classifier.0` ... `classifier.4` | torchvision, timm |
 //!
 //! What a file does not tell is fixed here: the paddings, the epsilons of the variances, and the
 //! preprocessing are those with which the usual weights were trained.
 
 mod blueprint;
+mod cache;
+mod cifar_resnet;
 mod efficientnet_lite;
 mod error;
+mod hub;
 mod inverted_residual;
 mod load;
 mod mobilenet_v2;
 mod names;
+mod resnet;
 mod table;
+mod vgg;
 
 use blueprint::Blueprint;
 use efficientnet_lite::Scaling;
+use resnet::Layers;
 
+pub use cache::{cache_dir, locate};
 pub use error::BackboneError;
+pub use hub::pull;
 pub use load::{Classifier, LoadedBackbone, detect};
 pub use names::by_name;
 pub use table::all;
@@ -56,6 +67,9 @@ pub struct Backbone {
 enum Family {
     EfficientNetLite(Scaling),
     MobileNetV2,
+    ResNet(Layers),
+    CifarResNet { blocks: usize },
+    Vgg16,
 }
 
 /// Where weights can be fetched from.
@@ -115,6 +129,9 @@ impl Backbone {
         match self.family {
             Family::EfficientNetLite(_) => efficientnet_lite::FEATURES,
             Family::MobileNetV2 => mobilenet_v2::FEATURES,
+            Family::ResNet(layers) => layers.features(),
+            Family::CifarResNet { .. } => cifar_resnet::FEATURES,
+            Family::Vgg16 => vgg::FEATURES,
         }
     }
 
@@ -129,7 +146,8 @@ impl Backbone {
                 Normalisation::SYMMETRIC,
             )
             .unwrap_or_else(|_| Transform::efficientnet_lite()),
-            Family::MobileNetV2 => Transform::imagenet(),
+            Family::MobileNetV2 | Family::ResNet(_) | Family::Vgg16 => Transform::imagenet(),
+            Family::CifarResNet { .. } => Transform::cifar(),
         }
     }
 
@@ -154,6 +172,9 @@ impl Backbone {
         match self.family {
             Family::EfficientNetLite(scaling) => efficientnet_lite::blueprint(scaling),
             Family::MobileNetV2 => mobilenet_v2::blueprint(),
+            Family::ResNet(layers) => resnet::blueprint(layers),
+            Family::CifarResNet { blocks } => cifar_resnet::blueprint(blocks),
+            Family::Vgg16 => vgg::blueprint(),
         }
     }
 }

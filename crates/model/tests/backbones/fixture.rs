@@ -48,6 +48,15 @@ impl Fixture {
             .collect()
     }
 
+    /// Names of modules and the shapes of their outputs, NCHW.
+    pub fn activations(&self) -> Vec<(String, Vec<usize>)> {
+        let entries = self.json["activations"].as_object().unwrap().iter();
+        let dims = |v: &Value| v["shape"].as_array().unwrap().iter().map(count).collect();
+        entries
+            .map(|(name, about)| (name.clone(), dims(about)))
+            .collect()
+    }
+
     /// The generated weights.
     pub fn weights(&self) -> WeightFile {
         generated(&self.tensors())

