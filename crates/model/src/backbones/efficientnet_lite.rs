@@ -4,6 +4,11 @@
 //!
 //! Width and depth grow from 0 to 4; stem (32) and head (1280) keep their width, first and last
 //! stage their depth. Padding is TensorFlow's "SAME", the variances' epsilon 1e-3.
+//!
+//! Sizes, crop (32 pixels around the image) and normalisation, (x - 127) / 128, are the
+//! publisher's. timm evaluates the same weights with (x - 127.5) / 127.5, and variants 3 and 4 at
+//! 300 and 380 pixels. timm's `efficientnet_lite0` without `tf_` has other paddings and another
+//! normalisation but the same tensors; nothing in a file tells it apart.
 
 use super::blueprint::{Blueprint, Scheme};
 use super::inverted_residual::{BlockNames, InvertedResidual, Style};

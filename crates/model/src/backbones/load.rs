@@ -45,6 +45,9 @@ impl LoadedBackbone {
     /// The network followed by its classifier, `[n, 1, 1, classes]`, for checking predictions.
     pub fn with_classifier(&self) -> Option<Network<f32>> {
         let Classifier { weights, bias } = self.classifier.as_ref()?;
+        if bias.is_empty() || !weights.len().is_multiple_of(bias.len()) {
+            return None;
+        }
         let mut graph = self.network.graph().clone();
         let linear = Linear {
             cin: weights.len() / bias.len(),

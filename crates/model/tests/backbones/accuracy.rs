@@ -89,7 +89,7 @@ fn efficientnet_lite0_on_twenty_pictures() {
     let (right, right5, mean_off, logits_off) = as_recorded;
     assert!(right >= 17 && right5 >= 19, "{right} and {right5} right");
     assert!(
-        mean_off < 2e-3 && logits_off < 0.25,
+        mean_off < 2e-3 && logits_off < 0.2,
         "{mean_off} {logits_off}"
     );
 
@@ -147,12 +147,9 @@ fn cifar(backbone: &str, file: &str, fixture: &str) {
         source.len()
     );
     assert!(right.abs_diff(wanted) <= 3, "{right} right, not {wanted}");
-    let theirs: Vec<f64> = numbers(&recorded["first_predictions"]);
-    let differ = theirs
-        .iter()
-        .zip(&predictions)
-        .filter(|(a, b)| **a != **b as f64)
-        .count();
+    let theirs = recorded["first_predictions"].as_array().unwrap();
+    let pairs = theirs.iter().map(count).zip(predictions);
+    let differ = pairs.filter(|(a, b)| a != b).count();
     assert!(
         differ <= 1,
         "{differ} of the first hundred predictions differ"

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use convextune_model::backbones::{BackboneError, all, by_name, detect};
+use convextune_model::backbones::{Backbone, BackboneError, all, by_name, detect};
 use convextune_model::tensor::Shape;
 use convextune_model::weights::{NamedTensor, WeightFile};
 
@@ -63,7 +63,11 @@ fn rename(file: &mut WeightFile, change: impl Fn(&str) -> String) {
 fn every_published_file_is_recognised_and_every_tensor_used() {
     for (fixture, backbone, naming) in KNOWN {
         let file = zeros(fixture);
-        assert_eq!(detect(&file).map(|b| b.name()), Some(backbone), "{fixture}");
+        assert_eq!(
+            detect(&file).map(Backbone::name),
+            Some(backbone),
+            "{fixture}"
+        );
         let loaded = by_name(backbone).unwrap().load(&file).unwrap();
         assert_eq!(loaded.naming, naming, "{fixture}");
         // Whatever is in the file is in the network, but for the counters.
@@ -189,7 +193,7 @@ fn timm_names_of_mobilenet_and_vgg_are_known() {
     for (name, tensor) in zeros("mobilenet_v2").tensors {
         mobilenet.tensors.insert(timm(&name), tensor);
     }
-    assert_eq!(detect(&mobilenet).map(|b| b.name()), Some("mobilenetv2"));
+    assert_eq!(detect(&mobilenet).map(Backbone::name), Some("mobilenetv2"));
     let loaded = by_name("mobilenetv2").unwrap().load(&mobilenet).unwrap();
     assert!(loaded.naming == "timm" && loaded.classifier.is_some());
 
@@ -218,12 +222,10 @@ fn inverted_residual(module: &str) -> String {
     let starts = [1, 2, 4, 7, 11, 14, 17];
     let stage = starts.iter().rposition(|s| *s <= block).unwrap();
     let part = match (block, parts.next().unwrap()) {
-        (1, "0.0") => "conv_dw",
-        (_, "0.1") => "bn1",
-        (1, "1") => "conv_pw",
+        (1, "0.0") | (_, "1.0") => "conv_dw",
+        (1, "1") | (2.., "0.0") => "conv_pw",
         (1, "2") | (_, "1.1") => "bn2",
-        (_, "0.0") => "conv_pw",
-        (_, "1.0") => "conv_dw",
+        (_, "0.1") => "bn1",
         (_, "2") => "conv_pwl",
         _ => "bn3",
     };
