@@ -2,6 +2,7 @@
 //!
 //! A network is a [`graph::Graph`] of [`ops`] on NHWC [`tensor`]s. This crate knows no solver.
 
+pub mod backbones;
 pub mod graph;
 pub mod images;
 pub mod kernels;
