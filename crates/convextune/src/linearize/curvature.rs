@@ -114,7 +114,7 @@ impl Linearization<'_> {
             let sums = sums.entry(layer.node).or_insert_with(|| Sums::new(op, layer));
             sums.add(op, layer, rows);
         })?;
-        let offset = self.executor.borrow().offset();
+        let offset = self.offset;
         let mut blocks: BTreeMap<NodeId, (Range<usize>, Block)> = BTreeMap::new();
         for (node, sums) in sums {
             let range = self.network().parameter_range(node);

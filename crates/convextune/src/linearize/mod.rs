@@ -32,8 +32,10 @@ pub use sketch::{SketchOptions, SketchedRows};
 
 /// The Jacobian of a network over a set of samples.
 pub struct Linearization<'a> {
+    network: &'a Network<f32>,
     samples: &'a Samples,
     first_trainable: NodeId,
+    offset: usize,
     batch: usize,
     outputs: usize,
     executor: RefCell<Executor<'a, f32>>,
@@ -61,7 +63,9 @@ impl<'a> Linearization<'a> {
             return Err(Error::NothingToTrain);
         }
         Ok(Self {
+            network,
             samples,
+            offset: executor.offset(),
             first_trainable,
             batch: batch.max(1),
             outputs,
@@ -73,7 +77,7 @@ impl<'a> Linearization<'a> {
 
     /// The network at w0.
     pub fn network(&self) -> &'a Network<f32> {
-        self.executor.borrow().network()
+        self.network
     }
 
     /// The samples.
