@@ -4,6 +4,7 @@ use convextune_model::graph::Network;
 use convextune_solve::faer::Mat;
 
 use crate::error::Error;
+use crate::linearize::Linearization;
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
@@ -46,4 +47,16 @@ impl Features {
 /// `alpha * onehot(y)`, `N x C`.
 pub fn targets(labels: &[usize], classes: usize, alpha: f64) -> Mat<f64> {
     Mat::from_fn(labels.len(), classes, |i, c| if labels[i] == c { alpha } else { 0.0 })
+}
+
+impl Features {
+    /// What the head of a linearised network reads; one pass.
+    ///
+    /// # Errors
+    /// When a sample cannot be read.
+    pub fn of_head(lin: &Linearization<'_>, reporter: &dyn Reporter) -> Result<Self, Error> {
+        let network = lin.network();
+        let body = network.truncated(network.graph().output() - 1);
+        Self::of(&body, lin.samples(), 16, reporter)
+    }
 }

@@ -2,8 +2,17 @@
 
 pub mod features;
 pub mod head;
+mod lqf;
 mod options;
+mod plan;
+mod weight_decay;
 
+pub use lqf::{
+    Checkpoint, CheckpointView, Checkpoints, LqfFit, LqfModel, LqfRecord, NoCheckpoints,
+    TrainingSet, fit_lqf,
+};
 pub use options::{
     FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay,
 };
+pub use plan::{Plan, Sizes, multiply_adds, plan};
+pub use weight_decay::LambdaSource;

@@ -1,0 +1,426 @@
+//! Linear quadratic fine-tuning: the whole network, linearised, fitted to its proven minimum.
+
+use std::ops::ControlFlow;
+
+use convextune_model::graph::{Network, NodeId};
+use convextune_solve::faer::Mat;
+use convextune_solve::quadratic::{
+    Identity, Intercept, KernelRidge, PcgOptions, PcgState, Preconditioner, RidgeProblem, Sketch,
+    SketchForm, SketchedKernel, Start, solve_dual, solve_primal,
+};
+use convextune_solve::{Centred, Certificate, LinearOperator, Observer, Progress, Solution, Status, Work};
+use serde::{Deserialize, Serialize};
+
+use super::features::{Features, targets};
+use super::head::initial_head;
+use super::options::{FitOptions, HeadInit, PreconditionerChoice, SolverChoice, WeightDecay};
+use super::plan::{KERNEL_BYTES, Plan, Sizes, multiply_adds, plan};
+use super::weight_decay::{LambdaSource, choose};
+use crate::error::Error;
+use crate::linearize::{CurvatureOptions, Linearization, SketchOptions, SketchedRows};
+use crate::progress::Reporter;
+use crate::samples::Samples;
+
+/// A fitted linearised network: `f(x) = [f0(x)] + J(x) u + b`.
+#[derive(Clone, Debug)]
+pub struct LqfModel {
+    /// w0: the backbone and the head.
+    pub network: Network<f32>,
+    /// First node whose weights are trained.
+    pub first_trainable: NodeId,
+    /// u over the trainable weights.
+    pub u: Vec<f32>,
+    /// b, length C.
+    pub bias: Vec<f64>,
+    /// Whether f0 is part of the model.
+    pub keep_f0: bool,
+}
+
+/// How the minimum was reached, and what is proved about it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LqfRecord {
+    /// Lambda.
+    pub lambda: f64,
+    /// Where it came from.
+    pub lambda_source: LambdaSource,
+    /// Mean diagonal of the (sketched) centred kernel, if it was computed: the unit of Lambda.
+    pub kernel_mean_diagonal: Option<f64>,
+    /// Which way it was solved.
+    pub plan: Plan,
+    /// How the solver ended.
+    pub status: Status,
+    /// Recomputed at the returned point.
+    pub certificate: Certificate,
+    /// Iterations of the conjugate gradients.
+    pub iterations: usize,
+    /// Work of the solver alone, certificate included.
+    pub solver_work: Work,
+    /// Work of everything: head, preconditioner, solver, bias.
+    pub work: Work,
+    /// Cost in forward passes over the data of the preconditioner or kernel.
+    pub preconditioner_cost: f64,
+}
+
+/// A fit's outcome.
+#[derive(Clone, Debug)]
+pub struct LqfFit {
+    /// What predicts.
+    pub model: LqfModel,
+    /// What is known about it.
+    pub record: LqfRecord,
+    /// Outputs on the training samples, `N x C`.
+    pub outputs: Mat<f64>,
+}
+
+/// Where a long run is saved.
+pub trait Checkpoints {
+    /// The state of an interrupted run of the same fit, if there is one.
+    fn load(&mut self) -> Option<Checkpoint>;
+    /// Called after every iteration.
+    fn save(&mut self, checkpoint: &CheckpointView<'_>);
+}
+
+/// A saved run.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Lambda of the run.
+    pub lambda: f64,
+    /// The loop.
+    pub state: PcgState,
+}
+
+/// A run to be saved.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointView<'a> {
+    /// Lambda of the run.
+    pub lambda: f64,
+    /// The loop.
+    pub state: &'a PcgState,
+}
+
+/// Keeps nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCheckpoints;
+
+impl Checkpoints for NoCheckpoints {
+    fn load(&mut self) -> Option<Checkpoint> {
+        None
+    }
+    fn save(&mut self, _: &CheckpointView<'_>) {}
+}
+
+/// Training data of a fit.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingSet<'a> {
+    /// The images.
+    pub samples: &'a Samples,
+    /// Their labels, below `classes`.
+    pub labels: &'a [usize],
+    /// C.
+    pub classes: usize,
+}
+
+/// Fits `backbone` (images to pooled features) with a new head to `data`.
+///
+/// # Errors
+/// When a sample cannot be read, the stage to linearise from does not exist, or the problem has no
+/// solution in floating point.
+pub fn fit_lqf(
+    backbone: &Network<f32>,
+    data: TrainingSet<'_>,
+    options: &FitOptions,
+    checkpoints: &mut dyn Checkpoints,
+    reporter: &dyn Reporter,
+) -> Result<LqfFit, Error> {
+    let network = with_initial_head(backbone, data, options, reporter)?;
+    let first = match &options.linearize_from {
+        Some(stage) => network.graph().find(stage)?,
+        None => 0,
+    };
+    let cut = network.graph().cut_before(first);
+    let split = network.split(cut, data.samples.shape())?;
+    let frozen;
+    let samples = if cut > 0 {
+        reporter.stage("frozen stages", data.samples.len() as u64);
+        frozen = data.samples.through(&split.prefix, options.batch, reporter)?;
+        &frozen
+    } else {
+        data.samples
+    };
+    let trainable = first.saturating_sub(split.shift);
+    let lin = Linearization::new(&split.suffix, trainable, samples, options.batch, reporter)?;
+    let solved = solve(&lin, data, options, checkpoints, reporter)?;
+    let u = solved.solution.x.iter().map(|v| *v as f32).collect();
+    let model = LqfModel {
+        network,
+        first_trainable: first,
+        u,
+        bias: solved.bias,
+        keep_f0: options.keep_f0,
+    };
+    Ok(LqfFit { model, record: solved.record, outputs: solved.outputs })
+}
+
+fn with_initial_head(
+    backbone: &Network<f32>,
+    data: TrainingSet<'_>,
+    options: &FitOptions,
+    reporter: &dyn Reporter,
+) -> Result<Network<f32>, Error> {
+    let features = match options.head_init {
+        HeadInit::Random => None,
+        HeadInit::Ridge | HeadInit::Split => {
+            Some(Features::of(backbone, data.samples, options.batch, reporter)?)
+        }
+    };
+    let shapes = backbone.graph().shapes(data.samples.shape())?;
+    let width = shapes.last().map_or(0, |s| s.c);
+    let head = initial_head(
+        options.head_init,
+        (features.as_ref(), width),
+        (data.labels, data.classes),
+        options.head_scale,
+        options.seed,
+    )?;
+    Ok(backbone.with_head("head.classifier", data.classes, &head))
+}
+
+/// What [`solve`] finds.
+struct Solved {
+    solution: Solution,
+    bias: Vec<f64>,
+    outputs: Mat<f64>,
+    record: LqfRecord,
+}
+
+/// Minimises `1/2 ||P (t - J u)||^2 + (Lambda/2) ||u||^2` and adds the best bias.
+fn solve(
+    lin: &Linearization<'_>,
+    data: TrainingSet<'_>,
+    options: &FitOptions,
+    checkpoints: &mut dyn Checkpoints,
+    reporter: &dyn Reporter,
+) -> Result<Solved, Error> {
+    let n = data.samples.len();
+    let classes = data.classes;
+    let y = targets(data.labels, classes, options.alpha);
+    let mut target: Vec<f64> = (0..n * classes).map(|r| y[(r / classes, r % classes)]).collect();
+    if options.keep_f0 {
+        reporter.stage("initial outputs", n as u64);
+        target.iter_mut().zip(lin.f0()?).for_each(|(t, f)| *t -= f);
+    }
+    let sizes = sizes(lin);
+    let plan = plan(&sizes, options);
+    let resumed = checkpoints.load();
+    let prepared = prepare(lin, &plan, options, reporter)?;
+    let preconditioner_work = lin.work();
+    let (lambda, lambda_source, unit) = match (&resumed, options.weight_decay) {
+        (_, WeightDecay::Total(total)) => (total, LambdaSource::Given, None),
+        (_, WeightDecay::PerSample(each)) => (each * n as f64, LambdaSource::Given, None),
+        (Some(checkpoint), WeightDecay::Auto) => (checkpoint.lambda, LambdaSource::Checkpoint, None),
+        (None, WeightDecay::Auto) => {
+            let choice = choose(lin, prepared.rows(), &target, data, options, reporter)?;
+            (choice.lambda, choice.source, choice.unit)
+        }
+    };
+    let centred = Centred::new(lin, classes)?;
+    let problem = RidgeProblem::new(&centred, centred.target(&target)?, lambda)?;
+    let start = resumed.map_or(Start::Zero, |c| Start::Resume(Box::new(c.state)));
+    let before = lin.work();
+    reporter.stage("solver", 0);
+    let pcg = PcgOptions { tolerance: options.tolerance, max_iterations: options.max_passes / 2 };
+    let mut observer = Watch { reporter, checkpoints, lambda };
+    let solution = prepared.solve(&problem, &pcg, start, &mut observer)?;
+    let solver_work = lin.work() - before;
+    reporter.stage("training error", n as u64);
+    let (f0, ju) = lin.outputs_at(&solution.x)?;
+    let bias = class_means(&target, &ju, classes);
+    let output = |i: usize, c: usize| {
+        let r = i * classes + c;
+        ju[r] + bias[c] + if options.keep_f0 { f0[r] } else { 0.0 }
+    };
+    let outputs = Mat::from_fn(n, classes, output);
+    let record = LqfRecord {
+        lambda,
+        lambda_source,
+        kernel_mean_diagonal: unit,
+        plan,
+        status: solution.status,
+        certificate: solution.certificate,
+        iterations: solution.iterations,
+        solver_work,
+        work: lin.work(),
+        preconditioner_cost: cost(preconditioner_work),
+    };
+    Ok(Solved { solution, bias, outputs, record })
+}
+
+/// Work in forward passes over the data, by the cost model of [`super::plan`].
+pub(crate) fn cost(work: Work) -> f64 {
+    work.passes + 2.0 * (work.jvps + work.vjps) as f64
+}
+
+fn sizes(lin: &Linearization<'_>) -> Sizes {
+    let forward = multiply_adds(lin.network().graph(), lin.samples().shape()).max(1.0);
+    Sizes {
+        samples: lin.samples().len(),
+        classes: lin.outputs(),
+        weights: lin.cols(),
+        forward,
+        kernel_runs: lin.kernel_passes(KERNEL_BYTES),
+    }
+}
+
+/// The class means of `t - J u`.
+fn class_means(target: &[f64], ju: &[f64], classes: usize) -> Vec<f64> {
+    let n = (target.len() / classes) as f64;
+    let mut means = vec![0.0; classes];
+    for (r, (t, f)) in target.iter().zip(ju).enumerate() {
+        means[r % classes] += (t - f) / n;
+    }
+    means
+}
+
+/// Passes progress on and saves checkpoints.
+struct Watch<'a> {
+    reporter: &'a dyn Reporter,
+    checkpoints: &'a mut dyn Checkpoints,
+    lambda: f64,
+}
+
+impl Observer for Watch<'_> {
+    fn iteration(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
+        self.reporter.iteration(&progress.record);
+        if let Some(state) = progress.state {
+            self.checkpoints.save(&CheckpointView { lambda: self.lambda, state });
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// What was computed before the first iteration.
+enum Prepared<'l, 'a> {
+    Kernel(KernelRidge),
+    Sketch { rows: Option<SketchedRows>, kernel: SketchedKernel },
+    Curvature { lin: &'l Linearization<'a>, options: CurvatureOptions },
+    Nothing,
+}
+
+/// Computes the kernel or the sketch; curvature waits for Lambda.
+fn prepare<'l, 'a>(
+    lin: &'l Linearization<'a>,
+    plan: &Plan,
+    options: &FitOptions,
+    reporter: &dyn Reporter,
+) -> Result<Prepared<'l, 'a>, Error> {
+    let n = lin.samples().len() as u64;
+    if plan.solver == SolverChoice::Dual {
+        reporter.stage("dual kernel", n * lin.kernel_passes(KERNEL_BYTES) as u64);
+        let kernel = lin.kernel(KERNEL_BYTES)?;
+        return Ok(Prepared::Kernel(KernelRidge::new(kernel, lin.outputs(), Intercept::Free)?));
+    }
+    match plan.precondition {
+        PreconditionerChoice::Sketch => {
+            reporter.stage("sketch", n);
+            let options = SketchOptions {
+                buckets: plan.sketch_size,
+                seed: options.seed,
+                sketch_head: false,
+            };
+            let rows = lin.sketch(options)?;
+            let phi = features(&rows, lin.samples().len());
+            let kernel = SketchedKernel::new(
+                rows.sketch.clone(),
+                Some(phi.phi.as_ref()),
+                Intercept::Free,
+                SketchForm::Auto,
+            )?;
+            Ok(Prepared::Sketch { rows: Some(rows), kernel })
+        }
+        PreconditionerChoice::Kfac | PreconditionerChoice::Ekfac => {
+            let rescale = plan.precondition == PreconditionerChoice::Ekfac;
+            let options = CurvatureOptions { probes: 1, seed: options.seed, rescale };
+            Ok(Prepared::Curvature { lin, options })
+        }
+        PreconditionerChoice::Auto | PreconditionerChoice::None => Ok(Prepared::Nothing),
+    }
+}
+
+/// The features of a sketch as a matrix.
+pub(crate) fn features(rows: &SketchedRows, n: usize) -> Features {
+    Features::from_rows(&rows.features, n)
+}
+
+impl Prepared<'_, '_> {
+    /// What the choice of Lambda can look at.
+    fn rows(&self) -> super::weight_decay::Evidence<'_> {
+        use super::weight_decay::Evidence;
+        match self {
+            Self::Kernel(kernel) => Evidence::Kernel(kernel),
+            Self::Sketch { rows: Some(rows), .. } => Evidence::Sketch(rows),
+            _ => Evidence::Nothing,
+        }
+    }
+
+    fn solve(
+        &self,
+        problem: &RidgeProblem<'_>,
+        options: &PcgOptions,
+        start: Start,
+        observer: &mut dyn Observer,
+    ) -> Result<Solution, Error> {
+        let rows = problem.operator().rows();
+        match self {
+            Self::Kernel(kernel) => closed_form(kernel, problem, options, observer),
+            Self::Sketch { kernel, .. } => {
+                let preconditioner = kernel.factorise(problem.lambda())?;
+                Ok(solve_dual(problem, preconditioner.as_ref(), options, start, observer)?)
+            }
+            Self::Curvature { lin, options: wanted } => {
+                let preconditioner = lin.curvature(*wanted)?.preconditioner(problem.lambda())?;
+                Ok(solve_primal(problem, &preconditioner, options, start, observer)?)
+            }
+            Self::Nothing => Ok(solve_dual(problem, &Identity(rows), options, start, observer)?),
+        }
+    }
+}
+
+/// One Cholesky of the exact kernel, as the start and the preconditioner of conjugate gradients:
+/// where f32 products and the f64 kernel differ, one refinement step remains, usually none.
+fn closed_form(
+    kernel: &KernelRidge,
+    problem: &RidgeProblem<'_>,
+    options: &PcgOptions,
+    observer: &mut dyn Observer,
+) -> Result<Solution, Error> {
+    let factor = kernel.cholesky(problem.lambda())?;
+    let a = factor.dual(problem.target())?;
+    Ok(solve_dual(problem, &Factor(&factor, a.len()), options, Start::Warm(a), observer)?)
+}
+
+/// The kernel's Cholesky factor as a preconditioner.
+struct Factor<'a>(&'a convextune_solve::quadratic::KernelCholesky, usize);
+
+impl Preconditioner for Factor<'_> {
+    fn dim(&self) -> usize {
+        self.1
+    }
+
+    fn apply(&self, r: &[f64], z: &mut [f64]) {
+        match self.0.dual(r) {
+            Ok(solution) => z.copy_from_slice(&solution),
+            Err(_) => z.copy_from_slice(r),
+        }
+    }
+}
+
+/// Rows of a sketch that belong to `chosen` samples.
+pub(crate) fn select(rows: &SketchedRows, chosen: &[usize], n: usize) -> (Sketch, Features) {
+    let Sketch { rows: z, width, classes } = &rows.sketch;
+    let mut picked = Vec::with_capacity(chosen.len() * classes * width);
+    for i in chosen {
+        picked.extend_from_slice(&z[i * classes * width..(i + 1) * classes * width]);
+    }
+    let sketch = Sketch { rows: picked, width: *width, classes: *classes };
+    (sketch, features(rows, n).select(chosen))
+}
