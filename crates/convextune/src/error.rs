@@ -14,6 +14,9 @@ pub enum Error {
     /// Images or their folders.
     #[error(transparent)]
     Images(#[from] ImagesError),
+    /// Backbones and their cache.
+    #[error(transparent)]
+    Backbone(#[from] convextune_model::backbones::BackboneError),
     /// Weight files and model files.
     #[error(transparent)]
     Weights(#[from] WeightsError),

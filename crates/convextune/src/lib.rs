@@ -22,8 +22,11 @@
 
 pub mod error;
 pub mod finetune;
+pub mod job;
 pub mod linearize;
+pub mod model_file;
 pub mod progress;
+pub mod report;
 mod rng;
 pub mod samples;
 

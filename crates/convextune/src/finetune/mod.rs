@@ -2,11 +2,15 @@
 
 pub mod features;
 pub mod head;
+mod head_only;
 mod lqf;
 mod options;
 mod plan;
 mod weight_decay;
 
+pub use head_only::{
+    HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted,
+};
 pub use lqf::{
     Checkpoint, CheckpointView, Checkpoints, LqfFit, LqfModel, LqfRecord, NoCheckpoints,
     TrainingSet, fit_lqf,

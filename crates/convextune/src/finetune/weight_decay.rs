@@ -36,6 +36,8 @@ pub enum LambdaSource {
     LeaveOneOut,
     /// Leave-one-out of the head alone.
     HeadLeaveOneOut,
+    /// Cross validation (`fc`).
+    CrossValidation,
     /// A checkpoint.
     Checkpoint,
 }

@@ -1,0 +1,173 @@
+//! The head-only methods on frozen features: `lqf-fc` (squared loss, closed form) and `fc`
+//! (multinomial logistic loss). Each chooses its weight decay from the training data alone.
+
+use convextune_solve::faer::{Mat, Scale};
+use convextune_solve::logistic::{LogisticOptions, LogisticRegression};
+use convextune_solve::quadratic::{HeadFit, HeadRidge, Intercept, log_grid};
+use convextune_solve::{Progress, Status};
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+
+use super::features::{Features, targets};
+use super::head::choose_lambda;
+use super::options::{FitOptions, WeightDecay};
+use super::weight_decay::LambdaSource;
+use crate::error::Error;
+use crate::progress::Reporter;
+
+/// Folds of the cross validation that chooses the penalty of `fc`.
+const FOLDS: usize = 5;
+
+/// What is known about a fitted head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadRecord {
+    /// Lambda.
+    pub lambda: f64,
+    /// Where it came from.
+    pub lambda_source: LambdaSource,
+    /// The objective at the returned point.
+    pub objective: f64,
+    /// Gradient norm relative to that at zero, computed at the returned point.
+    pub relative_gradient_norm: f64,
+    /// Proven bound on the distance to the minimum, relative to the objective.
+    pub suboptimality_bound_relative: f64,
+    /// How the solver ended.
+    pub status: Status,
+    /// Share of training samples that the leave-one-out model gets wrong (`lqf-fc` only).
+    pub leave_one_out_error: Option<f64>,
+}
+
+/// A fitted head.
+#[derive(Clone, Debug)]
+pub struct HeadOnlyFit {
+    /// Weights `d x C` and bias.
+    pub head: HeadFit,
+    /// What is known about it.
+    pub record: HeadRecord,
+    /// Outputs on the training samples, `N x C`.
+    pub outputs: Mat<f64>,
+}
+
+/// Squared loss with targets alpha onehot(y), in closed form.
+///
+/// # Errors
+/// When the features admit no solution.
+pub fn fit_lqf_fc(
+    features: &Features,
+    (labels, classes): (&[usize], usize),
+    options: &FitOptions,
+) -> Result<HeadOnlyFit, Error> {
+    let ridge = HeadRidge::new(features.phi.as_ref(), Intercept::Free)?;
+    let t = targets(labels, classes, options.alpha);
+    let (lambda, lambda_source) = match given(options, labels.len()) {
+        Some(lambda) => (lambda, LambdaSource::Given),
+        None => (choose_lambda(&ridge, &t)?.lambda, LambdaSource::LeaveOneOut),
+    };
+    let head = ridge.fit(t.as_ref(), lambda)?;
+    let held_out = ridge.leave_one_out_predictions(t.as_ref(), lambda)?;
+    let outputs = head.predict(features.phi.as_ref())?;
+    let record = ridge_record(features, &t, &head, &outputs, lambda);
+    let record = HeadRecord {
+        lambda_source,
+        leave_one_out_error: Some(error_rate(&held_out, labels)),
+        ..record
+    };
+    Ok(HeadOnlyFit { head, record, outputs })
+}
+
+/// The certificate of a ridge head, from a fresh gradient: `||grad||^2 / (2 Lambda)`, the bias
+/// being the exact minimiser.
+fn ridge_record(
+    features: &Features,
+    t: &Mat<f64>,
+    head: &HeadFit,
+    outputs: &Mat<f64>,
+    lambda: f64,
+) -> HeadRecord {
+    let residual = t - outputs;
+    let phi = &features.phi;
+    let gradient = &head.weights * Scale(lambda) - phi.transpose() * &residual;
+    let n = t.nrows() as f64;
+    let centred = Mat::from_fn(t.nrows(), t.ncols(), |i, c| {
+        t[(i, c)] - (0..t.nrows()).map(|k| t[(k, c)]).sum::<f64>() / n
+    });
+    let at_zero = (phi.transpose() * &centred).norm_l2();
+    let objective = 0.5 * residual.squared_norm_l2() + 0.5 * lambda * head.weights.squared_norm_l2();
+    let bound = gradient.squared_norm_l2() / (2.0 * lambda);
+    HeadRecord {
+        lambda,
+        lambda_source: LambdaSource::Given,
+        objective,
+        relative_gradient_norm: gradient.norm_l2() / at_zero.max(f64::MIN_POSITIVE),
+        suboptimality_bound_relative: bound / objective.max(f64::MIN_POSITIVE),
+        status: Status::Converged,
+        leave_one_out_error: None,
+    }
+}
+
+/// Multinomial logistic regression.
+///
+/// # Errors
+/// When the features admit no solution.
+pub fn fit_fc(
+    features: &Features,
+    (labels, classes): (&[usize], usize),
+    options: &FitOptions,
+    reporter: &dyn Reporter,
+) -> Result<HeadOnlyFit, Error> {
+    let problem = LogisticRegression::new(features.phi.as_ref(), labels, classes)?;
+    let (lambda, lambda_source) = match given(options, labels.len()) {
+        Some(lambda) => (lambda, LambdaSource::Given),
+        None => {
+            reporter.stage("cross validation", 0);
+            let unit = problem.mean_square().max(f64::MIN_POSITIVE);
+            let grid = log_grid(1e-5 * unit, 10.0 * unit, 13)?;
+            let rough = LogisticOptions { tolerance: 1e-3, ..LogisticOptions::default() };
+            let folds = problem.cross_validate(&grid, FOLDS, options.seed, &rough)?;
+            (folds.choice.lambda, LambdaSource::CrossValidation)
+        }
+    };
+    let exact = LogisticOptions { tolerance: options.tolerance.min(1e-6), ..Default::default() };
+    let mut observer = |progress: &Progress<'_>| {
+        reporter.iteration(&progress.record);
+        ControlFlow::Continue(())
+    };
+    reporter.stage("solver", 0);
+    let fit = problem.fit(lambda, &exact, None, &mut observer)?;
+    let outputs = fit.head.predict(features.phi.as_ref())?;
+    let record = HeadRecord {
+        lambda,
+        lambda_source,
+        objective: fit.certificate.objective,
+        relative_gradient_norm: fit.certificate.relative_gradient_norm,
+        suboptimality_bound_relative: fit.certificate.duality_gap_relative,
+        status: fit.status,
+        leave_one_out_error: None,
+    };
+    Ok(HeadOnlyFit { head: fit.head, record, outputs })
+}
+
+fn given(options: &FitOptions, n: usize) -> Option<f64> {
+    match options.weight_decay {
+        WeightDecay::Auto => None,
+        WeightDecay::PerSample(each) => Some(each * n as f64),
+        WeightDecay::Total(total) => Some(total),
+    }
+}
+
+/// Share of rows of `outputs` whose largest entry is not at the row's label.
+pub fn error_rate(outputs: &Mat<f64>, labels: &[usize]) -> f64 {
+    let wrong = (0..labels.len()).filter(|i| predicted(outputs, *i) != labels[*i]).count();
+    wrong as f64 / labels.len().max(1) as f64
+}
+
+/// The class with the largest output of row `i`; the first of equals.
+pub fn predicted(outputs: &Mat<f64>, i: usize) -> usize {
+    let mut best = 0;
+    for c in 1..outputs.ncols() {
+        if outputs[(i, c)] > outputs[(i, best)] {
+            best = c;
+        }
+    }
+    best
+}

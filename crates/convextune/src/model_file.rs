@@ -1,0 +1,215 @@
+//! What a fit leaves: a model that predicts, and its file.
+//!
+//! A model file is a safetensors file. Its metadata entry `convextune` is a JSON header; its
+//! tensors are, by name: `w0/<node>.<role>` (pre-trained weights and head), `stats/<node>` (frozen
+//! statistics), `u/<node>.<role>` (their change, trained part only), `bias`. See
+//! `docs/model-file.md`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use convextune_model::backbones::by_name;
+use convextune_model::graph::{Executor, Network, NodeId};
+use convextune_model::images::Transform;
+use convextune_model::ops::{Op, Role};
+use convextune_model::weights::{
+    NamedTensor, read_safetensors_with_metadata, write_safetensors,
+};
+use convextune_solve::faer::Mat;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::finetune::{FitOptions, LqfModel, Method};
+use crate::progress::Reporter;
+use crate::report::FitReport;
+use crate::samples::Samples;
+
+/// The version of the format that this program writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// The metadata entry.
+const ENTRY: &str = "convextune";
+/// Name of the head's node.
+pub const HEAD: &str = "head.classifier";
+
+/// The JSON header of a model file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT_VERSION`] at the time of writing.
+    pub format_version: u32,
+    /// Canonical name of the backbone.
+    pub backbone: String,
+    /// Class names; a class is an index into them.
+    pub classes: Vec<String>,
+    /// Preprocessing.
+    pub transform: Transform,
+    /// Name of the first node whose weights are trained.
+    pub first_trainable: String,
+    /// All options of the fit.
+    pub options: FitOptions,
+    /// SHA-256 of the training set.
+    pub training_set: String,
+    /// What was measured and proved.
+    pub report: FitReport,
+}
+
+/// A fitted model.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Everything but the numbers.
+    pub header: Header,
+    /// The numbers. A head-only model has an empty `u`.
+    pub body: LqfModel,
+}
+
+/// Only the version, read first so that a newer file gets a clear answer.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+impl Model {
+    /// Outputs for all samples, `n x C`.
+    ///
+    /// # Errors
+    /// When a sample cannot be read.
+    pub fn outputs(&self, samples: &Samples, reporter: &dyn Reporter) -> Result<Mat<f64>, Error> {
+        let LqfModel { network, first_trainable, u, bias, keep_f0 } = &self.body;
+        let batch = self.header.options.batch;
+        let linear = self.header.options.method == Method::Lqf;
+        let classes = bias.len();
+        let mut executor = Executor::new(network, *first_trainable);
+        let mut out = Mat::zeros(samples.len(), classes);
+        for range in samples.batches(batch) {
+            let x = samples.batch(range.clone())?;
+            let (f0, ju) = if linear {
+                let (f0, ju) = executor.dual(x, u)?;
+                (Some(f0).filter(|_| *keep_f0), Some(ju))
+            } else {
+                (Some(executor.forward(x)?), None)
+            };
+            for (row, i) in range.clone().enumerate() {
+                for c in 0..classes {
+                    let term = |t: &Option<convextune_model::tensor::Tensor<f32>>| {
+                        t.as_ref().map_or(0.0, |t| f64::from(t.data()[row * classes + c]))
+                    };
+                    out[(i, c)] = term(&f0) + term(&ju) + bias[c];
+                }
+            }
+            reporter.advance(range.len() as u64);
+        }
+        Ok(out)
+    }
+
+    /// Writes the model, all or nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be written; an existing one is then left as it was.
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        let network = &self.body.network;
+        let mut tensors = BTreeMap::new();
+        let offset = network.parameters().len() - self.body.u.len();
+        for p in network.graph().parameters() {
+            let name = format!("{}.{}", network.graph().nodes()[p.node].name, role_name(p.role));
+            let tensor = |data: &[f32]| NamedTensor { shape: p.dims.clone(), data: data.to_vec() };
+            if p.range.start >= offset {
+                let range = p.range.start - offset..p.range.end - offset;
+                tensors.insert(format!("u/{name}"), tensor(&self.body.u[range]));
+            }
+            tensors.insert(format!("w0/{name}"), tensor(&network.parameters()[p.range.clone()]));
+        }
+        for (id, node) in network.graph().nodes().iter().enumerate() {
+            let data = network.node_weights(id).buffers.to_vec();
+            if !data.is_empty() {
+                let shape = vec![2, data.len() / 2];
+                tensors.insert(format!("stats/{}", node.name), NamedTensor { shape, data });
+            }
+        }
+        let bias: Vec<f32> = self.body.bias.iter().map(|b| *b as f32).collect();
+        tensors.insert("bias".into(), NamedTensor { shape: vec![bias.len()], data: bias });
+        let header = serde_json::to_string(&self.header)
+            .map_err(|e| unusable(path, format!("its header cannot be written: {e}")))?;
+        write_safetensors(path, &tensors, &BTreeMap::from([(ENTRY.to_owned(), header)]))?;
+        Ok(())
+    }
+
+    /// Reads a model file.
+    ///
+    /// # Errors
+    /// When the file is not a model file, is damaged, or was written by a newer version.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let (mut tensors, metadata) = read_safetensors_with_metadata(path)?;
+        let header = metadata.get(ENTRY).ok_or_else(|| {
+            unusable(path, "is a weight file, not a model that `convextune fit` wrote".into())
+        })?;
+        let broken = |e: serde_json::Error| unusable(path, format!("its header is damaged: {e}"));
+        let Version { format_version } = serde_json::from_str(header).map_err(broken)?;
+        if format_version > FORMAT_VERSION {
+            let reason = format!(
+                "was written by a newer convextune (format version {format_version}, this one \
+                 reads up to {FORMAT_VERSION}); update convextune"
+            );
+            return Err(unusable(path, reason));
+        }
+        let header: Header = serde_json::from_str(header).map_err(broken)?;
+        let body = assemble(path, &header, &mut tensors)?;
+        Ok(Self { header, body })
+    }
+}
+
+fn unusable(path: &Path, reason: String) -> Error {
+    Error::Model { path: path.to_owned(), reason }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Kernel => "kernel",
+        Role::Bias => "bias",
+        Role::Gamma => "gamma",
+        Role::Beta => "beta",
+    }
+}
+
+/// The network of a header, with the file's numbers.
+fn assemble(
+    path: &Path,
+    header: &Header,
+    tensors: &mut BTreeMap<String, NamedTensor>,
+) -> Result<LqfModel, Error> {
+    let backbone = by_name(&header.backbone).map_err(|e| unusable(path, e.to_string()))?;
+    let mut graph = backbone.graph();
+    let slope = header.options.leaky_slope as f32;
+    graph.swap_activation(|activation| activation.leaky(slope));
+    let classes = header.classes.len();
+    let linear = convextune_model::ops::Linear { cin: backbone.features(), cout: classes, bias: false };
+    let last = graph.output();
+    graph.push(HEAD, Op::Linear(linear), &[last]);
+    let first_trainable: NodeId = graph.find(&header.first_trainable)?;
+
+    let mut take = |name: String, len: usize| -> Result<Vec<f32>, Error> {
+        match tensors.remove(&name) {
+            Some(tensor) if tensor.data.len() == len => Ok(tensor.data),
+            Some(tensor) => Err(unusable(
+                path,
+                format!("tensor `{name}` has {} numbers instead of {len}", tensor.data.len()),
+            )),
+            None => Err(unusable(path, format!("tensor `{name}` is missing"))),
+        }
+    };
+    let (mut w0, mut u, mut statistics) = (Vec::new(), Vec::new(), Vec::new());
+    for p in graph.parameters() {
+        let name = format!("{}.{}", graph.nodes()[p.node].name, role_name(p.role));
+        w0.extend(take(format!("w0/{name}"), p.range.len())?);
+        if header.options.method == Method::Lqf && p.node >= first_trainable {
+            u.extend(take(format!("u/{name}"), p.range.len())?);
+        }
+    }
+    for node in graph.nodes() {
+        let count = node.op.operator::<f32>().map_or(0, convextune_model::ops::Operator::buffers);
+        if count > 0 {
+            statistics.extend(take(format!("stats/{}", node.name), count)?);
+        }
+    }
+    let bias = take("bias".into(), classes)?.into_iter().map(f64::from).collect();
+    let network = Network::new(graph, w0, statistics);
+    Ok(LqfModel { network, first_trainable, u, bias, keep_f0: header.options.keep_f0 })
+}
