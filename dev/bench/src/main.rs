@@ -1,1 +1,32 @@
-fn main(){}
+//! Measurements that are run by hand. See `dev/bench/README.md`.
+
+mod convergence;
+mod engine;
+mod study;
+
+use clap::{Parser, Subcommand};
+
+/// Measurements of convextune; results go to standard output as JSON lines.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Passes of a backbone: images per second.
+    Engine(engine::Args),
+    /// Solvers and preconditioners on one problem.
+    Convergence(convergence::Args),
+    /// Test error over options.
+    Study(study::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().what {
+        What::Engine(args) => engine::run(&args),
+        What::Convergence(args) => convergence::run(&args),
+        What::Study(args) => study::run(&args),
+    }
+}

@@ -1,0 +1,102 @@
+//! Images per second of forward, JVP, forward + VJP and the normal product.
+
+use std::time::Instant;
+
+use anyhow::Context;
+use convextune::report::peak_memory;
+use convextune_model::backbones::by_name;
+use convextune_model::graph::{Executor, Network};
+use convextune_model::ops::Role;
+use convextune_model::tensor::{Shape, Tensor};
+
+/// Options of `engine`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Backbone.
+    #[arg(long, default_value = "efficientnet-lite0")]
+    backbone: String,
+    /// Pass: forward, jvp, vjp or normal.
+    #[arg(long, default_value = "forward")]
+    mode: String,
+    /// Images in a batch.
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Side of an image.
+    #[arg(long, default_value_t = 224)]
+    size: usize,
+    /// Seconds of measurement, after one pass to warm up.
+    #[arg(long, default_value_t = 6.0)]
+    seconds: f64,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+/// Prints one JSON line: images per second of the fastest and the median repetition.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
+    let graph = by_name(&args.backbone)?.graph();
+    // He-scaled kernels and unit gammas keep activations of order one: no denormal numbers.
+    let mut parameters = Vec::new();
+    for p in graph.parameters() {
+        let fan_in = p.dims[..p.dims.len() - 1].iter().product::<usize>().max(1) as f32;
+        let value = |i: usize| match p.role {
+            Role::Kernel => ((i * 7919 % 2001) as f32 / 1000.0 - 1.0) * (6.0 / fan_in).sqrt(),
+            Role::Gamma => 1.0,
+            Role::Bias | Role::Beta => 0.01,
+        };
+        parameters.extend((0..p.range.len()).map(value));
+    }
+    let buffers: usize = graph
+        .nodes()
+        .iter()
+        .filter_map(|n| n.op.operator::<f32>())
+        .map(convextune_model::ops::Operator::buffers)
+        .sum();
+    let mut network = Network::new(graph, parameters, vec![1.0; buffers]);
+    network.swap_activation(|a| a.leaky(0.01));
+    let mut executor = Executor::new(&network, 0);
+    let shape = Shape::new(args.batch, args.size, args.size, 3);
+    let image = Tensor::from_vec(shape, (0..shape.len()).map(|i| (i % 255) as f32 / 128.0 - 1.0).collect());
+    let v = vec![1e-3f32; executor.trainable_len()];
+    let mut gw = vec![0.0f32; executor.trainable_len()];
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while times.len() < 3 || begin.elapsed().as_secs_f64() < args.seconds {
+        let start = Instant::now();
+        match args.mode.as_str() {
+            "forward" => {
+                let y = executor.forward(image.clone())?;
+                executor.recycle_tensor(y);
+            }
+            "jvp" => {
+                let (y, dy) = executor.dual(image.clone(), &v)?;
+                executor.recycle_tensor(y);
+                executor.recycle_tensor(dy);
+            }
+            "vjp" | "normal" => {
+                let tangent = (args.mode == "normal").then_some(v.as_slice());
+                let recording = executor.record(image.clone(), tangent)?;
+                let g = recording.tangent.clone().unwrap_or_else(|| recording.output.clone());
+                executor.vjp(&recording, g, &mut gw);
+                executor.recycle(recording);
+            }
+            other => anyhow::bail!("unknown mode {other}"),
+        }
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.remove(0);
+    times.sort_by(f64::total_cmp);
+    let median = *times.get(times.len() / 2).context("no repetition")?;
+    let per_second = |t: f64| args.batch as f64 / t;
+    println!(
+        "{}",
+        serde_json::json!({
+            "engine": "convextune", "model": args.backbone, "mode": args.mode, "batch": args.batch,
+            "size": args.size, "threads": args.threads, "repetitions": times.len(),
+            "images_per_second": per_second(median), "best": per_second(times[0]),
+            "peak_memory_bytes": peak_memory(),
+        })
+    );
+    Ok(())
+}
