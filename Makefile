@@ -35,10 +35,15 @@ doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 deny:
-	@if $(CARGO) deny --version >/dev/null 2>&1; then \
-		$(CARGO) deny --locked check; \
-	else \
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
 		echo "deny: skipped, cargo-deny is not installed (cargo install --locked cargo-deny)"; \
+	else \
+		$(CARGO) deny --locked check --hide-inclusion-graph licenses bans sources || exit 1; \
+		if $(CARGO) deny --locked fetch db; then \
+			$(CARGO) deny --locked check --hide-inclusion-graph --disable-fetch advisories; \
+		else \
+			echo "deny: advisories NOT checked, their database could not be fetched"; \
+		fi; \
 	fi
 
 clean-demo:
