@@ -28,6 +28,8 @@ use crate::samples::Samples;
 pub const FORMAT_VERSION: u32 = 1;
 /// The metadata entry.
 const ENTRY: &str = "convextune";
+/// Samples read at a time, at most.
+const MAX_BATCH: usize = 4096;
 /// Name of the head's node.
 pub const HEAD: &str = "head.classifier";
 
@@ -151,6 +153,9 @@ impl Model {
             return Err(unusable(path, reason));
         }
         let header: Header = serde_json::from_str(header).map_err(broken)?;
+        if !(1..=MAX_BATCH).contains(&header.options.batch) || header.classes.is_empty() {
+            return Err(unusable(path, "its header is damaged: batch or classes".into()));
+        }
         let body = assemble(path, &header, &mut tensors)?;
         Ok(Self { header, body })
     }

@@ -59,6 +59,25 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// From a gradient that the caller computed at the point: equation (1).
+    pub(crate) fn from_gradient(
+        objective: f64,
+        gradient_norm: f64,
+        gradient_norm_at_zero: f64,
+        lambda: f64,
+    ) -> Self {
+        let bound = gradient_norm.powi(2) / (2.0 * lambda);
+        Self {
+            objective,
+            gradient_norm,
+            relative_gradient_norm: ratio(gradient_norm, gradient_norm_at_zero),
+            suboptimality_bound: bound,
+            suboptimality_bound_relative: ratio(bound, objective),
+            duality_gap: None,
+            energy_norm_estimate: None,
+        }
+    }
+
     /// The certificate of `u` (length `D`), by one product with `A` and two with `A'`.
     ///
     /// # Errors

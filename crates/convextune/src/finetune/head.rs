@@ -34,7 +34,7 @@ pub fn ridge_head(
     let t = targets(labels, classes, 1.0);
     let choice = choose_lambda(&ridge, &t)?;
     let weights = ridge.fit(t.as_ref(), choice.lambda)?.weights;
-    let length = |c: usize| weights.col(c).norm_l2();
+    let length = |c: usize| weights.col(c).iter().map(|w| w * w).sum::<f64>().sqrt();
     let mean = (0..classes).map(length).sum::<f64>() / classes as f64;
     let factor = if mean > 0.0 { scale / mean } else { 1.0 };
     let d = weights.nrows();

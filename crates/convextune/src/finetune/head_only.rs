@@ -1,7 +1,7 @@
 //! The head-only methods on frozen features: `lqf-fc` (squared loss, closed form) and `fc`
 //! (multinomial logistic loss). Each chooses its weight decay from the training data alone.
 
-use convextune_solve::faer::{Mat, Scale};
+use convextune_solve::faer::Mat;
 use convextune_solve::logistic::{LogisticOptions, LogisticRegression};
 use convextune_solve::quadratic::{HeadFit, HeadRidge, Intercept, log_grid};
 use convextune_solve::{Progress, Status};
@@ -66,43 +66,17 @@ pub fn fit_lqf_fc(
     let head = ridge.fit(t.as_ref(), lambda)?;
     let held_out = ridge.leave_one_out_predictions(t.as_ref(), lambda)?;
     let outputs = head.predict(features.phi.as_ref())?;
-    let record = ridge_record(features, &t, &head, &outputs, lambda);
+    let certificate = ridge.certificate(features.phi.as_ref(), t.as_ref(), &head, lambda)?;
     let record = HeadRecord {
+        lambda,
         lambda_source,
+        objective: certificate.objective,
+        relative_gradient_norm: certificate.relative_gradient_norm,
+        suboptimality_bound_relative: certificate.suboptimality_bound_relative,
+        status: Status::Converged,
         leave_one_out_error: Some(error_rate(&held_out, labels)),
-        ..record
     };
     Ok(HeadOnlyFit { head, record, outputs })
-}
-
-/// The certificate of a ridge head, from a fresh gradient: `||grad||^2 / (2 Lambda)`, the bias
-/// being the exact minimiser.
-fn ridge_record(
-    features: &Features,
-    t: &Mat<f64>,
-    head: &HeadFit,
-    outputs: &Mat<f64>,
-    lambda: f64,
-) -> HeadRecord {
-    let residual = t - outputs;
-    let phi = &features.phi;
-    let gradient = &head.weights * Scale(lambda) - phi.transpose() * &residual;
-    let n = t.nrows() as f64;
-    let centred = Mat::from_fn(t.nrows(), t.ncols(), |i, c| {
-        t[(i, c)] - (0..t.nrows()).map(|k| t[(k, c)]).sum::<f64>() / n
-    });
-    let at_zero = (phi.transpose() * &centred).norm_l2();
-    let objective = 0.5 * residual.squared_norm_l2() + 0.5 * lambda * head.weights.squared_norm_l2();
-    let bound = gradient.squared_norm_l2() / (2.0 * lambda);
-    HeadRecord {
-        lambda,
-        lambda_source: LambdaSource::Given,
-        objective,
-        relative_gradient_norm: gradient.norm_l2() / at_zero.max(f64::MIN_POSITIVE),
-        suboptimality_bound_relative: bound / objective.max(f64::MIN_POSITIVE),
-        status: Status::Converged,
-        leave_one_out_error: None,
-    }
 }
 
 /// Multinomial logistic regression.

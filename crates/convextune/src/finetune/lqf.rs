@@ -17,7 +17,7 @@ use super::options::{FitOptions, HeadInit, PreconditionerChoice, SolverChoice, W
 use super::plan::{KERNEL_BYTES, Plan, Sizes, multiply_adds, plan};
 use super::weight_decay::{LambdaSource, choose};
 use crate::error::Error;
-use crate::linearize::{CurvatureOptions, Linearization, SketchOptions, SketchedRows};
+use crate::linearize::{Curvature, CurvatureOptions, Linearization, SketchOptions, SketchedRows};
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
@@ -212,8 +212,9 @@ fn solve(
     let sizes = sizes(lin);
     let plan = plan(&sizes, options);
     let resumed = checkpoints.load();
+    let before = lin.work();
     let prepared = prepare(lin, &plan, options, reporter)?;
-    let preconditioner_work = lin.work();
+    let preconditioner_work = lin.work() - before;
     let (lambda, lambda_source, unit) = match (&resumed, options.weight_decay) {
         (_, WeightDecay::Total(total)) => (total, LambdaSource::Given, None),
         (_, WeightDecay::PerSample(each)) => (each * n as f64, LambdaSource::Given, None),
@@ -299,20 +300,20 @@ impl Observer for Watch<'_> {
 }
 
 /// What was computed before the first iteration.
-enum Prepared<'l, 'a> {
+enum Prepared {
     Kernel(KernelRidge),
     Sketch { rows: Option<SketchedRows>, kernel: SketchedKernel },
-    Curvature { lin: &'l Linearization<'a>, options: CurvatureOptions },
+    Curvature(Curvature),
     Nothing,
 }
 
-/// Computes the kernel or the sketch; curvature waits for Lambda.
-fn prepare<'l, 'a>(
-    lin: &'l Linearization<'a>,
+/// Computes the kernel, the sketch or the curvature, none of which depends on Lambda.
+fn prepare(
+    lin: &Linearization<'_>,
     plan: &Plan,
     options: &FitOptions,
     reporter: &dyn Reporter,
-) -> Result<Prepared<'l, 'a>, Error> {
+) -> Result<Prepared, Error> {
     let n = lin.samples().len() as u64;
     if plan.solver == SolverChoice::Dual {
         reporter.stage("dual kernel", n * lin.kernel_passes(KERNEL_BYTES) as u64);
@@ -339,8 +340,9 @@ fn prepare<'l, 'a>(
         }
         PreconditionerChoice::Kfac | PreconditionerChoice::Ekfac => {
             let rescale = plan.precondition == PreconditionerChoice::Ekfac;
+            reporter.stage("curvature", n * (1 + u64::from(rescale)));
             let options = CurvatureOptions { probes: 1, seed: options.seed, rescale };
-            Ok(Prepared::Curvature { lin, options })
+            Ok(Prepared::Curvature(lin.curvature(options)?))
         }
         PreconditionerChoice::Auto | PreconditionerChoice::None => Ok(Prepared::Nothing),
     }
@@ -351,7 +353,7 @@ pub(crate) fn features(rows: &SketchedRows, n: usize) -> Features {
     Features::from_rows(&rows.features, n)
 }
 
-impl Prepared<'_, '_> {
+impl Prepared {
     /// What the choice of Lambda can look at.
     fn rows(&self) -> super::weight_decay::Evidence<'_> {
         use super::weight_decay::Evidence;
@@ -376,8 +378,8 @@ impl Prepared<'_, '_> {
                 let preconditioner = kernel.factorise(problem.lambda())?;
                 Ok(solve_dual(problem, preconditioner.as_ref(), options, start, observer)?)
             }
-            Self::Curvature { lin, options: wanted } => {
-                let preconditioner = lin.curvature(*wanted)?.preconditioner(problem.lambda())?;
+            Self::Curvature(curvature) => {
+                let preconditioner = curvature.preconditioner(problem.lambda())?;
                 Ok(solve_primal(problem, &preconditioner, options, start, observer)?)
             }
             Self::Nothing => Ok(solve_dual(problem, &Identity(rows), options, start, observer)?),

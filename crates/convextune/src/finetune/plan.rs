@@ -6,14 +6,14 @@
 //! ```text
 //! one iteration (dual: VJP pass, JVP pass)       (1 + 2) + (1 + 2)           = 6
 //! sketch with k buckets                          1 + 2 C  (C backward passes)
-//!   + Gram matrix of the sketch                  (NC)^2 k / (N F)     or     NC k^2 / (N F)
+//!   + Gram matrix of the sketch                  (NC)^2 k / (2 N F)   or     NC k^2 / (2 N F)
 //! K-FAC, one probe a sample                      1 + 2 + 4 (input and output Gram matrices)
 //! EKFAC                                          K-FAC + 1 + 2 + 8 (rotations)
-//! dual kernel in R runs                          R (1 + 2 C)  +  (NC)^2 D / (N F)
+//! dual kernel in R runs                          R (1 + 2 C)  +  (NC)^2 D / (2 N F)
 //! ```
 //!
 //! F is the number of multiply-adds of one sample's forward pass. Iterations to a relative
-//! gradient of 1e-3 are taken from measurements (`docs/benchmarks.md`): about `1.6 sqrt(NC)`
+//! gradient of 1e-3 are taken from measurements (`dev/bench`): about `1.6 sqrt(NC)`
 //! without preconditioner, about 60 % of that with K-FAC, and with a sketch
 //! `5 + 3 sqrt(NC / k)`.
 
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{FitOptions, PreconditionerChoice, SolverChoice};
 
-/// Bytes that the sketch Z may take.
+/// Bytes that the sketch Z may take; its preconditioner takes up to twice as much again.
 const SKETCH_BYTES: usize = 3 << 30;
 /// Bytes of Jacobian rows that the dual kernel stores at a time.
 pub(crate) const KERNEL_BYTES: usize = 2 << 30;
@@ -72,7 +72,7 @@ impl Sizes {
     /// The sketch's size when nothing is said: eight buckets a row, within memory.
     fn sketch_size(&self) -> usize {
         let rows = self.rows() as usize;
-        let fitting = (SKETCH_BYTES / (4 * rows.max(1))).clamp(1024, 32_768);
+        let fitting = (SKETCH_BYTES / (4 * rows.max(1))).clamp(256, 32_768);
         (8 * rows).next_power_of_two().clamp(2048, 32_768).min(fitting)
     }
 
@@ -165,6 +165,6 @@ mod tests {
     #[test]
     fn the_sketch_stays_within_memory() {
         let k = sizes(2000, 101).sketch_size();
-        assert!(k * 2000 * 101 * 4 <= SKETCH_BYTES && k >= 1024);
+        assert!(k * 2000 * 101 * 4 <= SKETCH_BYTES && k >= 256);
     }
 }

@@ -4,8 +4,8 @@
 //! (Charikar, Chen and Farach-Colton 2002). Coordinates travel in blocks of 16: a block has one
 //! seeded position among k / 16 and each coordinate a sign of its own. Two coordinates meet in a
 //! bucket only when their blocks' positions agree, and their signs are independent, so the
-//! estimate of every inner product stays unbiased, with the variance of a CountSketch; and the
-//! inner loop is a vector addition.
+//! estimate of every inner product stays unbiased; its variance is that of a CountSketch where the
+//! 16 lanes carry equal norm (`docs/math/preconditioners.md`). The inner loop is a vector addition.
 
 use convextune_model::graph::LayerGradient;
 use convextune_solve::LinearOperator;

@@ -30,8 +30,11 @@ pub struct Convolution {
     pub groups: usize,
 }
 
-/// Patch numbers a tile holds at most: half a megabyte in f32, a share of the second-level cache.
+/// Patch numbers a tile holds where its rows are many: half a megabyte in f32, a share of the
+/// second-level cache.
 const TILE: usize = 1 << 17;
+/// Rows a tile has at least: a product packs the weights once a tile, which few rows do not repay.
+const MIN_ROWS: usize = 384;
 /// A weight gradient of at most this many numbers is summed from one copy per task.
 const SMALL_GRADIENT: usize = 1 << 16;
 
@@ -56,13 +59,14 @@ impl Convolution {
         Mat::strided(&w[group * cols..], self.depth(), cols, self.cout)
     }
 
+    /// Rows of a tile: as many as the cache holds, and the same number of tiles for every thread.
     fn tile_rows(&self, pixels: usize) -> usize {
-        let cached = (TILE / self.depth()).clamp(96, 4096);
-        let fair = pixels.div_ceil(4 * rayon::current_num_threads()).max(96);
-        cached.min(fair).min(pixels.max(1))
+        let share = pixels.div_ceil(rayon::current_num_threads()).max(1);
+        let tiles = share.div_ceil((TILE / self.depth()).clamp(MIN_ROWS, 4096));
+        share.div_ceil(tiles)
     }
 
-    /// Output pixels of one image times `images`.
+    /// Output pixels of all images.
     fn pixels<T>(&self, y: &[T]) -> usize {
         y.len() / self.cout
     }
@@ -139,30 +143,37 @@ impl Convolution {
         MatMut::strided(&mut y[group * cols..], rows, cols, self.cout)
     }
 
-    /// `gx (+)= P'(g W')`, image by image.
+    /// `gx (+)= P'(g W')`; a task scatters into a run of images of its own.
     pub fn adjoint_input<T: Scalar>(&self, g: &[T], w: &[T], accumulate: bool, gx: &mut [T]) {
         if self.window.is_pointwise() {
             return self.adjoint_input_pointwise(g, w, accumulate, gx);
         }
         let image = self.window.input[0] * self.window.input[1] * self.cin;
-        let pixels = self.window.pixels();
-        let rows = (TILE / self.depth()).clamp(32, 4096).min(pixels);
-        gx.par_chunks_mut(image).enumerate().for_each_init(Vec::new, |tile, (n, gx)| {
+        let images = gx.len() / image;
+        let run = images.div_ceil(rayon::current_num_threads()).max(1);
+        let g_run = run * self.window.pixels() * self.cout;
+        let tasks = gx.par_chunks_mut(run * image).zip(g.par_chunks(g_run));
+        tasks.for_each(|(gx, g)| {
             if !accumulate {
                 gx.fill(T::ZERO);
             }
-            let g = &g[n * pixels * self.cout..(n + 1) * pixels * self.cout];
-            tile.resize(rows * self.depth(), T::ZERO);
-            for (i, g) in g.chunks(rows * self.cout).enumerate() {
-                let count = g.len() / self.cout;
-                for group in 0..self.groups {
-                    let patches = &mut tile[..count * self.depth()];
-                    let c = MatMut::new(patches, count, self.depth());
-                    gemm(c, false, self.group_gradient(g, group), self.weights(w, group).t());
-                    scatter(patches, &self.window, self.group_channels(group), i * rows, gx);
-                }
-            }
+            self.scatter_gradients(g, w, gx);
         });
+    }
+
+    /// `gx += P'(g W')` on the calling thread.
+    fn scatter_gradients<T: Scalar>(&self, g: &[T], w: &[T], gx: &mut [T]) {
+        let rows = (TILE / self.depth()).clamp(MIN_ROWS, 4096).min(self.pixels(g));
+        let mut tile = vec![T::ZERO; rows * self.depth()];
+        for (i, g) in g.chunks(rows * self.cout).enumerate() {
+            let count = g.len() / self.cout;
+            for group in 0..self.groups {
+                let patches = &mut tile[..count * self.depth()];
+                let c = MatMut::new(patches, count, self.depth());
+                gemm(c, false, self.group_gradient(g, group), self.weights(w, group).t());
+                scatter(patches, &self.window, self.group_channels(group), i * rows, gx);
+            }
+        }
     }
 
     fn adjoint_input_pointwise<T: Scalar>(

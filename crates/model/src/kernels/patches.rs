@@ -106,8 +106,7 @@ pub fn gather<T: Scalar>(
     }
 }
 
-/// The adjoint of [`gather`] within one image: adds the patches of output pixels
-/// `first..first + rows` back to the image `x`.
+/// The adjoint of [`gather`]: adds the patches of output pixels `first..` back to the images `x`.
 pub fn scatter<T: Scalar>(
     patches: &[T],
     window: &Window,
@@ -117,8 +116,12 @@ pub fn scatter<T: Scalar>(
 ) {
     let c = channels.count;
     let width = window.taps() * c;
+    let image = window.input[0] * window.input[1] * channels.total;
     for (row, patch) in patches.chunks_exact(width).enumerate() {
-        window.for_taps(first + row, |tap, source| {
+        let pixel = first + row;
+        let (n, p) = (pixel / window.pixels(), pixel % window.pixels());
+        let x = &mut x[n * image..(n + 1) * image];
+        window.for_taps(p, |tap, source| {
             if let Some(s) = source {
                 let x = &mut x[s * channels.total + channels.first..][..c];
                 let patch = &patch[tap * c..][..c];

@@ -21,6 +21,7 @@
 use faer::{Mat, MatRef};
 
 use super::lambda::{Intercept, LambdaChoice, mean_square};
+use crate::certificate::Certificate;
 use crate::error::{SolveError, check_len, check_positive};
 use crate::factor::{ThinSvd, check_finite};
 
@@ -120,6 +121,29 @@ impl HeadRidge {
             .map(|(c, t)| t - offset(c))
             .collect();
         Ok(HeadFit { weights, bias })
+    }
+
+    /// The certificate of `fit`, from the features themselves (not from their decomposition). The
+    /// bias is the exact minimiser for its weights, so the reduced problem's gradient is
+    /// `Lambda W - Phi' R` with the residual `R = T - Phi W - 1 b'`.
+    ///
+    /// # Errors
+    /// When shapes disagree or `lambda` is not positive.
+    pub fn certificate(
+        &self,
+        features: MatRef<'_, f64>,
+        targets: MatRef<'_, f64>,
+        fit: &HeadFit,
+        lambda: f64,
+    ) -> Result<Certificate, SolveError> {
+        check_positive("Lambda", lambda)?;
+        let (centred, _) = self.targets(targets)?;
+        let residual = targets - fit.predict(features)?;
+        let gradient = &fit.weights * faer::Scale(lambda) - features.transpose() * &residual;
+        let at_zero = (features.transpose() * &centred).norm_l2();
+        let penalty = lambda * fit.weights.squared_norm_l2();
+        let objective = 0.5 * (residual.squared_norm_l2() + penalty);
+        Ok(Certificate::from_gradient(objective, gradient.norm_l2(), at_zero, lambda))
     }
 
     /// The dual solution `M T`, `N x C`; `W = Phi' M T`.
