@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Context;
 use convextune::report::peak_memory;
 use convextune_model::backbones::by_name;
-use convextune_model::graph::{Executor, Network};
+use convextune_model::graph::{Executor, Graph, Network};
 use convextune_model::ops::Role;
 use convextune_model::tensor::{Shape, Tensor};
 
@@ -14,16 +14,16 @@ use convextune_model::tensor::{Shape, Tensor};
 pub struct Args {
     /// Backbone.
     #[arg(long, default_value = "efficientnet-lite0")]
-    backbone: String,
-    /// Pass: forward, jvp, vjp or normal.
+    pub backbone: String,
+    /// Pass: forward, jvp, vjp, normal, or layers for a table.
     #[arg(long, default_value = "forward")]
-    mode: String,
+    pub mode: String,
     /// Images in a batch.
     #[arg(long, default_value_t = 16)]
-    batch: usize,
+    pub batch: usize,
     /// Side of an image.
     #[arg(long, default_value_t = 224)]
-    size: usize,
+    pub size: usize,
     /// Seconds of measurement, after one pass to warm up.
     #[arg(long, default_value_t = 6.0)]
     seconds: f64,
@@ -35,26 +35,10 @@ pub struct Args {
 /// Prints one JSON line: images per second of the fastest and the median repetition.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
-    let graph = by_name(&args.backbone)?.graph();
-    // He-scaled kernels and unit gammas keep activations of order one: no denormal numbers.
-    let mut parameters = Vec::new();
-    for p in graph.parameters() {
-        let fan_in = p.dims[..p.dims.len() - 1].iter().product::<usize>().max(1) as f32;
-        let value = |i: usize| match p.role {
-            Role::Kernel => ((i * 7919 % 2001) as f32 / 1000.0 - 1.0) * (6.0 / fan_in).sqrt(),
-            Role::Gamma => 1.0,
-            Role::Bias | Role::Beta => 0.01,
-        };
-        parameters.extend((0..p.range.len()).map(value));
+    if args.mode == "layers" {
+        return crate::layers::run(args);
     }
-    let buffers: usize = graph
-        .nodes()
-        .iter()
-        .filter_map(|n| n.op.operator::<f32>())
-        .map(convextune_model::ops::Operator::buffers)
-        .sum();
-    let mut network = Network::new(graph, parameters, vec![1.0; buffers]);
-    network.swap_activation(|a| a.leaky(0.01));
+    let network = filled(by_name(&args.backbone)?.graph());
     let mut executor = Executor::new(&network, 0);
     let shape = Shape::new(args.batch, args.size, args.size, 3);
     let image = Tensor::from_vec(shape, (0..shape.len()).map(|i| (i % 255) as f32 / 128.0 - 1.0).collect());
@@ -99,4 +83,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         })
     );
     Ok(())
+}
+
+/// A leaky network with made-up weights.
+pub fn filled(graph: Graph) -> Network<f32> {
+    // He-scaled kernels and unit gammas keep activations of order one: no denormal numbers.
+    let mut parameters = Vec::new();
+    for p in graph.parameters() {
+        let fan_in = p.dims[..p.dims.len() - 1].iter().product::<usize>().max(1) as f32;
+        let value = |i: usize| match p.role {
+            Role::Kernel => ((i * 7919 % 2001) as f32 / 1000.0 - 1.0) * (6.0 / fan_in).sqrt(),
+            Role::Gamma => 1.0,
+            Role::Bias | Role::Beta => 0.01,
+        };
+        parameters.extend((0..p.range.len()).map(value));
+    }
+    let buffers: usize = graph
+        .nodes()
+        .iter()
+        .filter_map(|n| n.op.operator::<f32>())
+        .map(convextune_model::ops::Operator::buffers)
+        .sum();
+    let mut network = Network::new(graph, parameters, vec![1.0; buffers]);
+    network.swap_activation(|a| a.leaky(0.01));
+    network
 }

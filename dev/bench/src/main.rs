@@ -2,6 +2,7 @@
 
 mod convergence;
 mod engine;
+mod layers;
 mod study;
 
 use clap::{Parser, Subcommand};

@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::patches::Window;
+use super::patches::{Tap, Window};
 use super::simd;
 use crate::tensor::Scalar;
 
@@ -18,20 +18,16 @@ pub struct Depthwise {
 }
 
 /// Channels handled together, held in registers over the taps.
-const LANES: usize = 32;
+const LANES: usize = 16;
 
 impl Depthwise {
     fn input_image(&self) -> usize {
         self.window.input[0] * self.window.input[1] * self.channels
     }
 
-    fn output_row(&self) -> usize {
-        self.window.output[1] * self.channels
-    }
-
     /// `y = x * w`.
     pub fn forward<T: Scalar>(&self, x: &[T], w: &[T], y: &mut [T]) {
-        self.sweep([Some((x, w)), None], false, y);
+        self.sweep(Side::Output, &[(x, w)], false, y);
     }
 
     /// `dy = x * dw + dx * w`; a missing tangent is zero.
@@ -41,85 +37,47 @@ impl Depthwise {
         (dx, dw): (Option<&[T]>, Option<&[T]>),
         dy: &mut [T],
     ) {
-        self.sweep([dw.map(|dw| (x, dw)), dx.map(|dx| (dx, w))], false, dy);
-    }
-
-    /// `y (+)= sum of x_i * w_i` over the given pairs, one output row a task.
-    fn sweep<T: Scalar>(&self, pairs: [Option<(&[T], &[T])>; 2], accumulate: bool, y: &mut [T]) {
-        y.par_chunks_mut(self.output_row()).enumerate().for_each(|(row, y)| {
-            let (n, oh) = (row / self.window.output[0], row % self.window.output[0]);
-            let image = n * self.input_image()..(n + 1) * self.input_image();
-            let mut fresh = !accumulate;
-            for (x, w) in pairs.into_iter().flatten() {
-                simd(|| self.sweep_row(&x[image.clone()], w, oh, fresh, y));
-                fresh = false;
-            }
-            if fresh {
-                y.fill(T::ZERO);
-            }
-        });
-    }
-
-    #[inline(always)]
-    fn sweep_row<T: Scalar>(&self, x: &[T], w: &[T], oh: usize, fresh: bool, y: &mut [T]) {
-        let c = self.channels;
-        for (ow, y) in y.chunks_exact_mut(c).enumerate() {
-            let p = oh * self.window.output[1] + ow;
-            let mut blocks = y.chunks_exact_mut(LANES);
-            let mut first = 0;
-            for y in &mut blocks {
-                let mut acc = [T::ZERO; LANES];
-                self.window.for_taps(p, |tap, source| {
-                    if let Some(s) = source {
-                        let x = &x[s * c + first..][..LANES];
-                        let w = &w[tap * c + first..][..LANES];
-                        for l in 0..LANES {
-                            acc[l] = x[l].mul_add(w[l], acc[l]);
-                        }
-                    }
-                });
-                for l in 0..LANES {
-                    y[l] = if fresh { acc[l] } else { y[l] + acc[l] };
-                }
-                first += LANES;
-            }
-            let y = blocks.into_remainder();
-            if fresh {
-                y.fill(T::ZERO);
-            }
-            self.window.for_taps(p, |tap, source| {
-                if let Some(s) = source {
-                    let (x, w) = (&x[s * c + first..], &w[tap * c + first..]);
-                    for (j, y) in y.iter_mut().enumerate() {
-                        *y = x[j].mul_add(w[j], *y);
-                    }
-                }
-            });
+        match (dx, dw) {
+            (Some(dx), Some(dw)) => self.sweep(Side::Output, &[(x, dw), (dx, w)], false, dy),
+            (Some(dx), None) => self.sweep(Side::Output, &[(dx, w)], false, dy),
+            (None, Some(dw)) => self.sweep(Side::Output, &[(x, dw)], false, dy),
+            (None, None) => dy.fill(T::ZERO),
         }
     }
 
-    /// `gx (+)=` the transposed convolution of `g`, one image a task.
+    /// `gx (+)=` the transposed convolution of `g`.
     pub fn adjoint_input<T: Scalar>(&self, g: &[T], w: &[T], accumulate: bool, gx: &mut [T]) {
+        self.sweep(Side::Input, &[(g, w)], accumulate, gx);
+    }
+
+    /// `out (+)= sum over pairs and taps of x w`, the pixels of `out` on one side of the window
+    /// and those of `x` on the other; one row of `out` a task.
+    fn sweep<T: Scalar>(
+        &self,
+        side: Side,
+        pairs: &[(&[T], &[T])],
+        accumulate: bool,
+        out: &mut [T],
+    ) {
         let c = self.channels;
-        let out_image = self.window.pixels() * c;
-        gx.par_chunks_mut(self.input_image()).enumerate().for_each(|(n, gx)| {
-            if !accumulate {
-                gx.fill(T::ZERO);
-            }
-            let g = &g[n * out_image..(n + 1) * out_image];
-            simd(|| {
-                for (p, g) in g.chunks_exact(c).enumerate() {
-                    self.window.for_taps(p, |tap, source| {
-                        if let Some(s) = source {
-                            let gx = &mut gx[s * c..][..c];
-                            let w = &w[tap * c..][..c];
-                            for j in 0..c {
-                                gx[j] = g[j].mul_add(w[j], gx[j]);
-                            }
-                        }
-                    });
+        let (near, far) = match side {
+            Side::Output => (self.window.output, self.window.input),
+            Side::Input => (self.window.input, self.window.output),
+        };
+        let image = far[0] * far[1] * c;
+        let rows = out.par_chunks_mut(near[1] * c).enumerate();
+        rows.for_each_init(Vec::new, |taps, (row, out)| {
+            let (n, first) = (row / near[0], row % near[0] * near[1]);
+            for (i, out) in out.chunks_exact_mut(c).enumerate() {
+                match side {
+                    Side::Output => self.window.list_taps(first + i, taps),
+                    Side::Input => self.window.list_readers(first + i, taps),
                 }
-            });
+                for (k, (x, w)) in pairs.iter().enumerate() {
+                    let x = &x[n * image..(n + 1) * image];
+                    simd(#[inline(always)] || add_taps(taps, x, w, accumulate || k > 0, out));
+                }
+            }
         });
     }
 
@@ -127,31 +85,74 @@ impl Depthwise {
     /// The images' shares are added in order.
     pub fn adjoint_weights<T: Scalar>(&self, x: &[T], g: &[T], repeat: usize, gw: &mut [T]) {
         let c = self.channels;
-        let out_image = self.window.pixels() * c;
         let shares: Vec<Vec<T>> = g
-            .par_chunks(out_image)
+            .par_chunks(self.window.pixels() * c)
             .enumerate()
             .map(|(i, g)| {
                 let x = &x[(i / repeat) * self.input_image()..][..self.input_image()];
                 let mut sum = vec![T::ZERO; gw.len()];
-                simd(|| {
-                    for (p, g) in g.chunks_exact(c).enumerate() {
-                        self.window.for_taps(p, |tap, source| {
-                            if let Some(s) = source {
-                                let x = &x[s * c..][..c];
-                                let sum = &mut sum[tap * c..][..c];
-                                for j in 0..c {
-                                    sum[j] = g[j].mul_add(x[j], sum[j]);
-                                }
-                            }
-                        });
-                    }
-                });
+                let mut taps = Vec::with_capacity(self.window.taps());
+                for (p, g) in g.chunks_exact(c).enumerate() {
+                    self.window.list_taps(p, &mut taps);
+                    simd(#[inline(always)] || add_products(&taps, x, g, &mut sum));
+                }
                 sum
             })
             .collect();
         for share in &shares {
             super::elementwise::add_to(gw, share);
+        }
+    }
+}
+
+/// Which pixels a sweep writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Output,
+    Input,
+}
+
+/// `out (+)= sum over taps of x[pixel] w[tap]`, for the channels of one pixel.
+#[inline(always)]
+fn add_taps<T: Scalar>(taps: &[Tap], x: &[T], w: &[T], accumulate: bool, out: &mut [T]) {
+    let c = out.len();
+    let mut first = 0;
+    while first + LANES <= c {
+        let out = &mut out[first..first + LANES];
+        let mut acc = [T::ZERO; LANES];
+        if accumulate {
+            acc.copy_from_slice(out);
+        }
+        for t in taps {
+            let x = &x[t.pixel * c + first..][..LANES];
+            let w = &w[t.tap * c + first..][..LANES];
+            for l in 0..LANES {
+                acc[l] = x[l].mul_add(w[l], acc[l]);
+            }
+        }
+        out.copy_from_slice(&acc);
+        first += LANES;
+    }
+    let out = &mut out[first..];
+    if !accumulate {
+        out.fill(T::ZERO);
+    }
+    for t in taps {
+        let (x, w) = (&x[t.pixel * c + first..(t.pixel + 1) * c], &w[t.tap * c + first..]);
+        for ((out, &x), &w) in out.iter_mut().zip(x).zip(w) {
+            *out = x.mul_add(w, *out);
+        }
+    }
+}
+
+/// `sum[tap] += g x[pixel]` for every tap, over the channels of one pixel.
+#[inline(always)]
+fn add_products<T: Scalar>(taps: &[Tap], x: &[T], g: &[T], sum: &mut [T]) {
+    let c = g.len();
+    for t in taps {
+        let (x, sum) = (&x[t.pixel * c..][..c], &mut sum[t.tap * c..][..c]);
+        for ((sum, &x), &g) in sum.iter_mut().zip(x).zip(g) {
+            *sum = g.mul_add(x, *sum);
         }
     }
 }

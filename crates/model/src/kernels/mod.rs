@@ -13,7 +13,8 @@ pub mod pooling;
 
 /// Runs `f` compiled for the widest vector instructions that this machine has.
 ///
-/// `f` and what it calls must be inlined for that to have an effect.
+/// `f` and what it calls must be inlined for that to have an effect: mark the closure
+/// `#[inline(always)]`, or it is compiled for the oldest machine.
 #[inline]
 pub fn simd<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)

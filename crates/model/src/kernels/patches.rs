@@ -43,19 +43,54 @@ impl Window {
         (i >= self.pad[axis] && i - self.pad[axis] < self.input[axis]).then(|| i - self.pad[axis])
     }
 
-    /// Calls `f(tap, offset of the input pixel)` for every tap of output pixel `p` (counted
-    /// within one image), `None` where the tap falls on padding.
+    /// Lists the taps of output pixel `p` (counted within one image) that fall inside the image.
     #[inline(always)]
-    pub fn for_taps(&self, p: usize, mut f: impl FnMut(usize, Option<usize>)) {
+    pub fn list_taps(&self, p: usize, taps: &mut Vec<Tap>) {
+        taps.clear();
         let (oh, ow) = (p / self.output[1], p % self.output[1]);
         for kh in 0..self.kernel[0] {
-            let row = self.source(0, oh, kh);
+            let Some(row) = self.source(0, oh, kh) else { continue };
             for kw in 0..self.kernel[1] {
-                let pixel = row.zip(self.source(1, ow, kw)).map(|(r, c)| r * self.input[1] + c);
-                f(kh * self.kernel[1] + kw, pixel);
+                if let Some(column) = self.source(1, ow, kw) {
+                    let tap = kh * self.kernel[1] + kw;
+                    taps.push(Tap { tap, pixel: row * self.input[1] + column });
+                }
             }
         }
     }
+
+    /// The output coordinate whose tap `k` reads input coordinate `i` along axis `axis`, if any.
+    #[inline(always)]
+    fn sink(&self, axis: usize, i: usize, k: usize) -> Option<usize> {
+        let o = (i + self.pad[axis]).checked_sub(k * self.dilation[axis])?;
+        let stride = self.stride[axis];
+        (o % stride == 0 && o / stride < self.output[axis]).then(|| o / stride)
+    }
+
+    /// Lists the taps through which input pixel `i` is read, with the output pixels that read it.
+    #[inline(always)]
+    pub fn list_readers(&self, i: usize, taps: &mut Vec<Tap>) {
+        taps.clear();
+        let (ih, iw) = (i / self.input[1], i % self.input[1]);
+        for kh in 0..self.kernel[0] {
+            let Some(row) = self.sink(0, ih, kh) else { continue };
+            for kw in 0..self.kernel[1] {
+                if let Some(column) = self.sink(1, iw, kw) {
+                    let tap = kh * self.kernel[1] + kw;
+                    taps.push(Tap { tap, pixel: row * self.output[1] + column });
+                }
+            }
+        }
+    }
+}
+
+/// A tap of a kernel and the pixel on its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// Which tap, row by row.
+    pub tap: usize,
+    /// Which pixel of the image, row by row.
+    pub pixel: usize,
 }
 
 /// A run of channels of an image with `total` channels.
@@ -89,20 +124,21 @@ pub fn gather<T: Scalar>(
     let c = channels.count;
     let width = taps.len() * c;
     let image = window.input[0] * window.input[1] * channels.total;
+    let mut list = Vec::with_capacity(window.taps());
     for (row, out) in out.chunks_exact_mut(width).enumerate() {
         let pixel = first + row;
         let (n, p) = (pixel / window.pixels(), pixel % window.pixels());
         let x = &x[n * image..(n + 1) * image];
-        window.for_taps(p, |tap, source| {
-            if !taps.contains(&tap) {
-                return;
+        window.list_taps(p, &mut list);
+        if list.len() < window.taps() {
+            out.fill(T::ZERO);
+        }
+        for Tap { tap, pixel } in &list {
+            if taps.contains(tap) {
+                let out = &mut out[(tap - taps.start) * c..][..c];
+                out.copy_from_slice(&x[pixel * channels.total + channels.first..][..c]);
             }
-            let out = &mut out[(tap - taps.start) * c..][..c];
-            match source {
-                Some(s) => out.copy_from_slice(&x[s * channels.total + channels.first..][..c]),
-                None => out.fill(T::ZERO),
-            }
-        });
+        }
     }
 }
 
@@ -117,19 +153,18 @@ pub fn scatter<T: Scalar>(
     let c = channels.count;
     let width = window.taps() * c;
     let image = window.input[0] * window.input[1] * channels.total;
+    let mut list = Vec::with_capacity(window.taps());
     for (row, patch) in patches.chunks_exact(width).enumerate() {
         let pixel = first + row;
         let (n, p) = (pixel / window.pixels(), pixel % window.pixels());
         let x = &mut x[n * image..(n + 1) * image];
-        window.for_taps(p, |tap, source| {
-            if let Some(s) = source {
-                let x = &mut x[s * channels.total + channels.first..][..c];
-                let patch = &patch[tap * c..][..c];
-                for (x, &p) in x.iter_mut().zip(patch) {
-                    *x += p;
-                }
+        window.list_taps(p, &mut list);
+        for Tap { tap, pixel } in &list {
+            let x = &mut x[pixel * channels.total + channels.first..][..c];
+            for (x, &p) in x.iter_mut().zip(&patch[tap * c..][..c]) {
+                *x += p;
             }
-        });
+        }
     }
 }
 
@@ -137,6 +172,31 @@ pub fn scatter<T: Scalar>(
 mod tests {
     use super::*;
     use convextune_testkit::{Rng, dot};
+
+    #[test]
+    fn readers_are_the_transpose_of_taps() {
+        let window = Window {
+            input: [6, 5],
+            output: [3, 5],
+            kernel: [3, 3],
+            stride: [2, 1],
+            pad: [1, 2],
+            dilation: [1, 2],
+        };
+        let (mut taps, mut pairs, mut back) = (Vec::new(), Vec::new(), Vec::new());
+        for p in 0..window.pixels() {
+            window.list_taps(p, &mut taps);
+            pairs.extend(taps.iter().map(|t| (t.tap, p, t.pixel)));
+        }
+        for i in 0..30 {
+            window.list_readers(i, &mut taps);
+            back.extend(taps.iter().map(|t| (t.tap, t.pixel, i)));
+        }
+        pairs.sort_unstable();
+        back.sort_unstable();
+        assert!(!pairs.is_empty());
+        assert_eq!(pairs, back);
+    }
 
     #[test]
     fn scatter_is_the_adjoint_of_gather() {

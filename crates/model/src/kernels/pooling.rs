@@ -2,25 +2,26 @@
 
 use rayon::prelude::*;
 
-use super::patches::Window;
+use super::patches::{Tap, Window};
 use super::simd;
 use crate::tensor::Scalar;
 
-/// Runs `f(image index, pixel of the image, output pixel's channels)` over all output pixels.
+/// Runs `f(image index, pixel of the image, its taps, output pixel's channels)` over all output
+/// pixels.
 fn for_output_pixels<T: Scalar>(
     window: &Window,
     c: usize,
     y: &mut [T],
-    f: impl Fn(usize, usize, &mut [T]) + Sync,
+    f: impl Fn(usize, usize, &[Tap], &mut [T]) + Sync,
 ) {
     let row = window.output[1] * c;
-    y.par_chunks_mut(row).enumerate().for_each(|(r, y)| {
+    y.par_chunks_mut(row).enumerate().for_each_init(Vec::new, |taps, (r, y)| {
         let (n, oh) = (r / window.output[0], r % window.output[0]);
-        simd(|| {
-            for (ow, y) in y.chunks_exact_mut(c).enumerate() {
-                f(n, oh * window.output[1] + ow, y);
-            }
-        });
+        for (ow, y) in y.chunks_exact_mut(c).enumerate() {
+            let p = oh * window.output[1] + ow;
+            window.list_taps(p, taps);
+            f(n, p, taps, y);
+        }
     });
 }
 
@@ -31,12 +32,12 @@ fn input_image(window: &Window, c: usize) -> usize {
 /// `y` = maximum over the window; padding never wins.
 pub fn max_forward<T: Scalar>(window: &Window, c: usize, x: &[T], y: &mut [T]) {
     let image = input_image(window, c);
-    for_output_pixels(window, c, y, |n, p, y| {
-        y.fill(T::MIN);
+    for_output_pixels(window, c, y, |n, _, taps, y| {
         let x = &x[n * image..(n + 1) * image];
-        window.for_taps(p, |_, source| {
-            if let Some(s) = source {
-                for (y, &x) in y.iter_mut().zip(&x[s * c..]) {
+        simd(#[inline(always)] || {
+            y.fill(T::MIN);
+            for t in taps {
+                for (y, &x) in y.iter_mut().zip(&x[t.pixel * c..]) {
                     *y = y.max(x);
                 }
             }
@@ -48,35 +49,25 @@ pub fn max_forward<T: Scalar>(window: &Window, c: usize, x: &[T], y: &mut [T]) {
 pub fn max_tangent<T: Scalar>(window: &Window, c: usize, x: &[T], dx: &[T], y: &[T], dy: &mut [T]) {
     let image = input_image(window, c);
     let pixels = window.pixels();
-    for_output_pixels(window, c, dy, |n, p, dy| {
+    for_output_pixels(window, c, dy, |n, p, taps, dy| {
         let (x, dx) = (&x[n * image..(n + 1) * image], &dx[n * image..(n + 1) * image]);
         let y = &y[(n * pixels + p) * c..][..c];
         for (j, dy) in dy.iter_mut().enumerate() {
-            *dy = first_maximum(window, p, c, j, x, y[j]).map_or(T::ZERO, |i| dx[i]);
+            *dy = first_maximum(taps, c, j, x, y[j]).map_or(T::ZERO, |i| dx[i]);
         }
     });
 }
 
-/// The index of the first tap of output pixel `p`, channel `j`, whose value is `maximum`.
+/// The index of channel `j` at the first tap whose value is `maximum`.
 #[inline(always)]
 fn first_maximum<T: Scalar>(
-    window: &Window,
-    p: usize,
+    taps: &[Tap],
     c: usize,
     j: usize,
     x: &[T],
     maximum: T,
 ) -> Option<usize> {
-    let mut found = None;
-    window.for_taps(p, |_, source| {
-        if let Some(s) = source {
-            let i = s * c + j;
-            if found.is_none() && x[i] >= maximum {
-                found = Some(i);
-            }
-        }
-    });
-    found
+    taps.iter().map(|t| t.pixel * c + j).find(|i| x[*i] >= maximum)
 }
 
 /// `gx (+)= ` `g` sent to the first position of each maximum; image `i` of `x` and `y` serves
@@ -97,11 +88,13 @@ pub fn max_adjoint<T: Scalar>(
         }
         let n = i / repeat;
         let x = &x[n * image..(n + 1) * image];
+        let mut taps = Vec::with_capacity(window.taps());
         for p in 0..window.pixels() {
+            window.list_taps(p, &mut taps);
             let y = &y[n * out_image + p * c..][..c];
             let g = &g[i * out_image + p * c..][..c];
             for j in 0..c {
-                if let Some(k) = first_maximum(window, p, c, j, x, y[j]) {
+                if let Some(k) = first_maximum(&taps, c, j, x, y[j]) {
                     gx[k] += g[j];
                 }
             }
@@ -118,16 +111,12 @@ pub fn sum_forward<T: Scalar>(
     y: &mut [T],
 ) {
     let image = input_image(window, c);
-    for_output_pixels(window, c, y, |n, p, y| {
-        y.fill(T::ZERO);
+    for_output_pixels(window, c, y, |n, p, taps, y| {
         let x = &x[n * image..(n + 1) * image];
-        window.for_taps(p, |_, source| {
-            if let Some(s) = source {
-                for (y, &x) in y.iter_mut().zip(&x[s * c..]) {
-                    *y += x;
-                }
-            }
-        });
+        y.fill(T::ZERO);
+        for t in taps {
+            super::elementwise::add_to(y, &x[t.pixel * c..]);
+        }
         let w = weight(p);
         y.iter_mut().for_each(|y| *y *= w);
     });
@@ -147,15 +136,15 @@ pub fn sum_adjoint<T: Scalar>(
         if !accumulate {
             gx.fill(T::ZERO);
         }
+        let mut taps = Vec::with_capacity(window.taps());
         for (p, g) in g[i * out_image..(i + 1) * out_image].chunks_exact(c).enumerate() {
             let w = weight(p);
-            window.for_taps(p, |_, source| {
-                if let Some(s) = source {
-                    for (gx, &g) in gx[s * c..].iter_mut().zip(g) {
-                        *gx += w * g;
-                    }
+            window.list_taps(p, &mut taps);
+            for t in &taps {
+                for (gx, &g) in gx[t.pixel * c..].iter_mut().zip(g) {
+                    *gx += w * g;
                 }
-            });
+            }
         }
     });
 }

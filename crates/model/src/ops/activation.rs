@@ -100,7 +100,7 @@ impl<T: Scalar> Operator<T> for Activate {
     fn forward(&self, _: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
         let slopes = self.activation.slopes::<T>();
         let x = x[0].data;
-        generate(y.data_mut(), |i| slopes.value(x[i]));
+        generate(y.data_mut(), #[inline(always)] |i| slopes.value(x[i]));
     }
 
     fn dual(
@@ -116,7 +116,7 @@ impl<T: Scalar> Operator<T> for Activate {
         let slopes = self.activation.slopes::<T>();
         let y = y.data();
         match dx[0] {
-            Some(dx) => generate(dy.data_mut(), |i| slopes.derivative(y[i]) * dx.data[i]),
+            Some(dx) => generate(dy.data_mut(), #[inline(always)] |i| slopes.derivative(y[i]) * dx.data[i]),
             None => dy.data_mut().fill(T::ZERO),
         }
     }

@@ -31,7 +31,7 @@ impl<T: Scalar> Operator<T> for Add {
     fn forward(&self, _: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
         let slopes = self.activation.slopes::<T>();
         let (a, b) = (x[0].data, x[1].data);
-        generate(y.data_mut(), |i| slopes.value(a[i] + b[i]));
+        generate(y.data_mut(), #[inline(always)] |i| slopes.value(a[i] + b[i]));
     }
 
     fn dual(
@@ -49,11 +49,11 @@ impl<T: Scalar> Operator<T> for Add {
         match (dx[0], dx[1]) {
             (Some(a), Some(b)) => {
                 let (a, b) = (a.data, b.data);
-                generate(dy.data_mut(), |i| slopes.derivative(y[i]) * (a[i] + b[i]));
+                generate(dy.data_mut(), #[inline(always)] |i| slopes.derivative(y[i]) * (a[i] + b[i]));
             }
             (Some(one), None) | (None, Some(one)) => {
                 let one = one.data;
-                generate(dy.data_mut(), |i| slopes.derivative(y[i]) * one[i]);
+                generate(dy.data_mut(), #[inline(always)] |i| slopes.derivative(y[i]) * one[i]);
             }
             (None, None) => dy.data_mut().fill(T::ZERO),
         }
@@ -74,7 +74,7 @@ impl<T: Scalar> Operator<T> for Add {
                 let y = primal.output.data;
                 affine_adjoint(&ones, self.activation, y, g_data, image, accumulate, gx);
             } else if accumulate {
-                crate::kernels::elementwise::update(gx, g_data, |gx, g| gx + g);
+                crate::kernels::elementwise::update(gx, g_data, #[inline(always)] |gx, g| gx + g);
             } else {
                 gx.copy_from_slice(g_data);
             }

@@ -48,7 +48,7 @@ impl<T: Scalar> Operator<T> for Flatten {
     ) {
         if let Some(slot) = &mut slots[0] {
             let accumulate = slot.accumulate;
-            crate::kernels::elementwise::update(slot.gx.data_mut(), g.g.data, |gx, g| {
+            crate::kernels::elementwise::update(slot.gx.data_mut(), g.g.data, #[inline(always)] |gx, g| {
                 if accumulate { gx + g } else { g }
             });
         }

@@ -90,8 +90,9 @@ impl AveragePool {
     fn weight<T: Scalar>(&self, window: &Window, p: usize) -> T {
         let mut count = window.taps();
         if !self.count_padding {
-            count = 0;
-            window.for_taps(p, |_, source| count += usize::from(source.is_some()));
+            let mut taps = Vec::new();
+            window.list_taps(p, &mut taps);
+            count = taps.len();
         }
         T::from_f64(1.0 / count.max(1) as f64)
     }
