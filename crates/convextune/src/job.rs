@@ -8,6 +8,7 @@ use convextune_model::graph::Network;
 use convextune_model::images::{
     Dataset, Holdout, ImageFolder, ImageSource, Item, Split, Transform, fingerprint,
 };
+use convextune_model::tensor::Shape;
 use convextune_model::weights::WeightFile;
 use convextune_solve::Work;
 use convextune_solve::faer::Mat;
@@ -104,6 +105,7 @@ impl Job {
         if let Some(size) = options.image_size {
             transform = transform.with_size(size)?;
         }
+        network.graph().shapes(Shape::new(1, transform.size(), transform.size(), 3))?;
         let holdout = if options.test.is_some() { Holdout::Nothing } else { options.holdout };
         let dataset = Dataset::open(&options.folder, holdout, options.seed)?;
         let held_out = match &options.test {
@@ -207,6 +209,8 @@ impl Job {
             report,
         };
         let mut model = Model { header, body };
+        // What the file will hold, so that a model predicts the same before and after.
+        model.body.bias.iter_mut().for_each(|b| *b = f64::from(*b as f32));
         self.measure(&mut model, reporter)?;
         Ok(model)
     }
@@ -352,8 +356,12 @@ pub fn decode(source: &mut ImageSource, reporter: &dyn Reporter) -> Result<(), E
     }
 }
 
-/// Images of a folder of class folders whose classes are among `classes`.
-fn labelled(folder: &Path, classes: &[String]) -> Result<Vec<Item>, Error> {
+/// Images of a folder of class folders whose classes are among `classes`; labels are indices into
+/// `classes`.
+///
+/// # Errors
+/// When the folder cannot be listed or has a class that is not among `classes`.
+pub fn labelled(folder: &Path, classes: &[String]) -> Result<Vec<Item>, Error> {
     let mut found = ImageFolder::open(folder)?;
     for item in &mut found.items {
         let class = &found.classes[item.label];
