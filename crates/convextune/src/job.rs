@@ -171,6 +171,21 @@ impl Job {
         &self.train_labels
     }
 
+    /// Which backbone.
+    pub fn backbone(&self) -> &'static Backbone {
+        self.backbone
+    }
+
+    /// The backbone as its weight file has it.
+    pub fn network(&self) -> &Network<f32> {
+        &self.network
+    }
+
+    /// Preprocessing.
+    pub fn transform(&self) -> &Transform {
+        &self.transform
+    }
+
     /// The backbone with its activations made leaky.
     pub fn leaky_network(&self, options: &FitOptions) -> Network<f32> {
         let mut network = self.network.clone();

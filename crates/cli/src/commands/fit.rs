@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use convextune::checkpoint::{FileCheckpoints, Found, fingerprint};
 use convextune::finetune::NoCheckpoints;
 use convextune::job::Job;
 use convextune::model_file::Model;
@@ -44,11 +45,40 @@ pub fn run(plan: &FitPlan) -> Result<()> {
 
 /// Fits and writes.
 fn fit(job: &Job, plan: &FitPlan, reporter: &Terminal) -> Result<Model> {
-    let model = job.fit(&plan.options, &mut NoCheckpoints, reporter)?;
-    if let Some(output) = &plan.output {
-        model.save(output)?;
+    let Some(output) = &plan.output else {
+        return Ok(job.fit(&plan.options, &mut NoCheckpoints, reporter)?);
+    };
+    let mut checkpoints = checkpoints(job, plan, output, reporter)?;
+    let model = job.fit(&plan.options, &mut checkpoints, reporter)?;
+    if let Some(failure) = checkpoints.failure() {
+        reporter.note(&format!("{failure}; the fit went on without a checkpoint"));
     }
+    model.save(output)?;
+    checkpoints.remove();
     Ok(model)
+}
+
+/// Checkpoints beside the output, loaded if the fit is to be resumed.
+fn checkpoints(
+    job: &Job,
+    plan: &FitPlan,
+    output: &Path,
+    reporter: &Terminal,
+) -> Result<FileCheckpoints> {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".checkpoint");
+    let fingerprint = fingerprint(job, &plan.options);
+    let mut checkpoints = FileCheckpoints::new(name.into(), fingerprint, plan.checkpoint_every);
+    if plan.resume {
+        if checkpoints.resume()? {
+            reporter.note("continuing from the checkpoint");
+        } else {
+            reporter.note("there is no checkpoint; starting from the beginning");
+        }
+    } else if checkpoints.found() == Found::Same {
+        reporter.note("an interrupted fit left a checkpoint, which --resume would have continued");
+    }
+    Ok(checkpoints)
 }
 
 /// Whatever deserves a sentence.
