@@ -53,7 +53,9 @@ pub fn one_line(text: &str) -> String {
 pub fn parse_error(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let decoration = ["Usage:", "For more information"];
-    let paragraphs = text.split("\n\n").filter(|p| !decoration.iter().any(|d| p.starts_with(d)));
+    let paragraphs = text
+        .split("\n\n")
+        .filter(|p| !decoration.iter().any(|d| p.starts_with(d)));
     let text = one_line(&paragraphs.collect::<Vec<_>>().join("; "));
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     format!("{text} (see --help)")

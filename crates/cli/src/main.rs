@@ -15,7 +15,7 @@ mod table;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::Parser;
 
 use args::{Cli, Command};
@@ -39,8 +39,8 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match kind(&error) {
-            Kind::Usage => fail(&format!("{error:#}"), USAGE),
-            Kind::Work => fail(&format!("{error:#}"), FAILED),
+            Kind::Usage => fail(&error.to_string(), USAGE),
+            Kind::Work => fail(&error.to_string(), FAILED),
             Kind::ReaderGone => ExitCode::SUCCESS,
         },
     }
@@ -75,7 +75,10 @@ fn run(command: Command) -> Result<()> {
 }
 
 fn use_threads(threads: Option<usize>) -> Result<()> {
-    let Some(threads) = threads else { return Ok(()) };
+    let Some(threads) = threads else {
+        return Ok(());
+    };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-    pool.build_global().with_context(|| format!("cannot start {threads} threads"))
+    pool.build_global()
+        .map_err(|e| anyhow!("cannot start {threads} threads ({e})"))
 }

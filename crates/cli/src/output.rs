@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use serde::Serialize;
 
 /// Writes to standard output; a full disk or a closed pipe is an error, not a panic.
@@ -12,13 +12,13 @@ pub fn print(text: &str) -> Result<()> {
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
         std::io::ErrorKind::BrokenPipe => error.into(),
-        _ => anyhow::Error::new(error).context("cannot write to standard output"),
+        _ => anyhow!("cannot write to standard output ({error})"),
     })
 }
 
 /// Writes one JSON value and a line end to standard output.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+    let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
     print(&text)
 }
@@ -40,9 +40,16 @@ pub fn check_writable(path: &Path) -> Result<()> {
         _ => Path::new("."),
     };
     if !folder.is_dir() {
-        bail!("{shown}: there is no folder {}; make it first", folder.display());
+        bail!(
+            "{shown}: there is no folder {}; make it first",
+            folder.display()
+        );
     }
-    let probe = tempfile::Builder::new().prefix(".convextune-").tempfile_in(folder);
-    probe.with_context(|| format!("{shown}: cannot write into the folder {}", folder.display()))?;
-    Ok(())
+    let probe = tempfile::Builder::new()
+        .prefix(".convextune-")
+        .tempfile_in(folder);
+    match probe {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("{shown}: cannot write there ({error})"),
+    }
 }

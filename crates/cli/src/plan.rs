@@ -62,19 +62,28 @@ impl TryFrom<CompareArgs> for ComparePlan {
         let fit = |method: &Method| options(*method, &args.problem, &args.solver, &args.data);
         let fits = args.methods.iter().map(fit).collect();
         check_stage(&args.backbone, args.problem.linearize_from.as_deref())?;
-        Ok(Self { job: job(args.folder, &args.backbone, args.data, args.read), fits, run: args.run })
+        Ok(Self {
+            job: job(args.folder, &args.backbone, args.data, args.read),
+            fits,
+            run: args.run,
+        })
     }
 }
 
 /// A named backbone tells its stages before its weights are read.
 fn check_stage(args: &BackboneArgs, stage: Option<&str>) -> Result<()> {
-    let (Some(backbone), Some(stage)) = (args.backbone, stage) else { return Ok(()) };
+    let (Some(backbone), Some(stage)) = (args.backbone, stage) else {
+        return Ok(());
+    };
     if HEAD.starts_with(stage) {
         return Ok(());
     }
     match backbone.graph().find(stage) {
         Ok(_) => Ok(()),
-        Err(error) => Err(wrong_usage(format!("--linearize-from: {}: {error}", backbone.name()))),
+        Err(error) => Err(wrong_usage(format!(
+            "--linearize-from: {}: {error}",
+            backbone.name()
+        ))),
     }
 }
 

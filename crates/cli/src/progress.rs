@@ -57,8 +57,16 @@ impl Terminal {
             (false, true) => Sink::Bar(None),
             (false, false) => Sink::Lines { last: None },
         };
-        let state = RefCell::new(State { sink, stage: None, prefix: String::new() });
-        Self { tolerance, quiet, state }
+        let state = RefCell::new(State {
+            sink,
+            stage: None,
+            prefix: String::new(),
+        });
+        Self {
+            tolerance,
+            quiet,
+            state,
+        }
     }
 
     /// Puts `prefix` before the names of all stages to come.
@@ -94,15 +102,25 @@ impl Reporter for Terminal {
             *bar = Some(new_bar(&name, total));
         }
         let began = Instant::now();
-        state.stage = Some(Stage { name, total, done: 0, began, figure: String::new() });
+        state.stage = Some(Stage {
+            name,
+            total,
+            done: 0,
+            began,
+            figure: String::new(),
+        });
     }
 
     fn advance(&self, items: u64) {
         let state = &mut *self.state.borrow_mut();
-        let Some(stage) = &mut state.stage else { return };
+        let Some(stage) = &mut state.stage else {
+            return;
+        };
         stage.done += items;
         match &mut state.sink {
-            Sink::Bar(Some(bar)) if stage.total > 0 => bar.set_position(stage.done.min(stage.total)),
+            Sink::Bar(Some(bar)) if stage.total > 0 => {
+                bar.set_position(stage.done.min(stage.total))
+            }
             Sink::Bar(_) | Sink::Nowhere => {}
             Sink::Lines { last } => line(stage, last),
         }
@@ -110,7 +128,9 @@ impl Reporter for Terminal {
 
     fn iteration(&self, record: &Record) {
         let state = &mut *self.state.borrow_mut();
-        let Some(stage) = &mut state.stage else { return };
+        let Some(stage) = &mut state.stage else {
+            return;
+        };
         let (what, figure) = match record.relative_gradient_norm {
             Some(norm) => ("relative gradient norm", norm),
             None => ("relative residual", record.relative_residual),
@@ -156,7 +176,11 @@ fn new_bar(name: &str, total: u64) -> ProgressBar {
         "{prefix:<24} {spinner} {msg} ({elapsed})"
     };
     let length = if solver { STEPS } else { total };
-    let bar = if length > 0 { ProgressBar::new(length) } else { ProgressBar::new_spinner() };
+    let bar = if length > 0 {
+        ProgressBar::new(length)
+    } else {
+        ProgressBar::new_spinner()
+    };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
@@ -172,7 +196,13 @@ fn line(stage: &Stage, last: &mut Option<Instant>) {
         return;
     }
     *last = Some(Instant::now());
-    let Stage { name, total, done, figure, .. } = stage;
+    let Stage {
+        name,
+        total,
+        done,
+        figure,
+        ..
+    } = stage;
     let progress = match (figure.is_empty(), total) {
         (false, _) => figure.clone(),
         (true, 0) => "working".to_owned(),

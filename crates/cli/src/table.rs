@@ -6,7 +6,11 @@ use std::fmt::Write as _;
 pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| {
-        rows.iter().filter_map(|row| row.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|row| row.get(c))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..count).map(width).collect();
     let mut text = String::new();
@@ -27,8 +31,10 @@ pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
 
 /// Names and values, one pair a line.
 pub fn pairs(rows: &[(&str, String)]) -> String {
-    let rows: Vec<Vec<String>> =
-        rows.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]).collect();
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|(name, value)| vec![(*name).to_owned(), value.clone()])
+        .collect();
     columns(&rows, &[])
 }
 
@@ -51,7 +57,11 @@ pub fn number(x: f64) -> String {
 
 /// A very small number, in powers of ten.
 pub fn small(x: f64) -> String {
-    if x == 0.0 { "0".to_owned() } else { format!("{x:.1e}") }
+    if x == 0.0 {
+        "0".to_owned()
+    } else {
+        format!("{x:.1e}")
+    }
 }
 
 /// Bytes in MiB or GiB.
@@ -69,7 +79,10 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["bb".to_owned(), "22".to_owned()]];
+        let rows = [
+            vec!["a".to_owned(), "1".to_owned()],
+            vec!["bb".to_owned(), "22".to_owned()],
+        ];
         assert_eq!(columns(&rows, &[1]), "a    1\nbb  22\n");
     }
 

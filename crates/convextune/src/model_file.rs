@@ -151,6 +151,10 @@ impl Model {
             return Err(unusable(path, reason));
         }
         let header: Header = serde_json::from_str(header).map_err(broken)?;
+        if header.options.batch == 0 || header.classes.is_empty() {
+            let reason = "its header is damaged: it names no classes, or batches of 0 images";
+            return Err(unusable(path, reason.into()));
+        }
         let body = assemble(path, &header, &mut tensors)?;
         Ok(Self { header, body })
     }

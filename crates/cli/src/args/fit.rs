@@ -40,7 +40,12 @@ pub struct FitArgs {
     #[arg(long, requires = "output")]
     pub resume: bool,
     /// Seconds between two checkpoints
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "output")]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 10,
+        requires = "output"
+    )]
     pub checkpoint_every: u32,
     /// lqf: the whole network, linearised; lqf-fc: the head alone, squared loss; fc: the head
     /// alone, logistic loss

@@ -34,12 +34,20 @@ pub fn positive(text: &str) -> Result<f64, String> {
 
 /// A number strictly between 0 and 1.
 pub fn fraction(text: &str) -> Result<f64, String> {
-    within(text, |x| x > 0.0 && x < 1.0, "a number between 0 and 1, both excluded")
+    within(
+        text,
+        |x| x > 0.0 && x < 1.0,
+        "a number between 0 and 1, both excluded",
+    )
 }
 
 /// A slope from 0 to 1, 1 excluded.
 pub fn slope(text: &str) -> Result<f64, String> {
-    within(text, |x| (0.0..1.0).contains(&x), "a number from 0 to 1, 1 excluded")
+    within(
+        text,
+        |x| (0.0..1.0).contains(&x),
+        "a number from 0 to 1, 1 excluded",
+    )
 }
 
 fn within(text: &str, good: impl Fn(f64) -> bool, wanted: &str) -> Result<f64, String> {
@@ -62,7 +70,9 @@ pub fn holdout(text: &str) -> Result<Holdout, String> {
     if text == "none" {
         return Ok(Holdout::Nothing);
     }
-    fraction(text).map(Holdout::Fraction).map_err(|e| format!("{e}, or `none`"))
+    fraction(text)
+        .map(Holdout::Fraction)
+        .map_err(|e| format!("{e}, or `none`"))
 }
 
 /// A number of bytes such as `2GiB`, `500MB` or `1000000`.
@@ -78,7 +88,9 @@ pub fn bytes(text: &str) -> Result<usize, String> {
         ("TB", 1e12),
         ("B", 1.0),
     ];
-    let unit = UNITS.iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, *size)));
+    let unit = UNITS
+        .iter()
+        .find_map(|(unit, size)| Some((text.strip_suffix(unit)?, *size)));
     let (number, size) = unit.unwrap_or((text, 1.0));
     match number.trim().parse::<f64>() {
         Ok(x) if x.is_finite() && x >= 0.0 && x * size < 9e15 => Ok((x * size) as usize),
@@ -106,7 +118,10 @@ mod tests {
             assert!(positive(wrong).is_err(), "{wrong}");
         }
         for wrong in ["0", "1", "NaN"] {
-            assert!(fraction(wrong).is_err() && holdout(wrong).is_err(), "{wrong}");
+            assert!(
+                fraction(wrong).is_err() && holdout(wrong).is_err(),
+                "{wrong}"
+            );
         }
         assert_eq!(holdout("none"), Ok(Holdout::Nothing));
         assert!(count::<10>("0").is_err() && count::<10>("11").is_err());

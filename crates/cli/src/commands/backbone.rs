@@ -20,7 +20,11 @@ pub fn run(command: &BackboneCommand) -> Result<()> {
     match command {
         BackboneCommand::List { json } => list(*json),
         BackboneCommand::Pull { backbone, quiet } => fetch(backbone, *quiet),
-        BackboneCommand::Check { file, backbone, json } => check(file, *backbone, *json),
+        BackboneCommand::Check {
+            file,
+            backbone,
+            json,
+        } => check(file, *backbone, *json),
     }
 }
 
@@ -45,7 +49,9 @@ fn list(json: bool) -> Result<()> {
         features: backbone.features(),
         image_size: backbone.transform().size(),
         description: backbone.description(),
-        cached: locate(backbone, &cache).ok().map(|path| path.display().to_string()),
+        cached: locate(backbone, &cache)
+            .ok()
+            .map(|path| path.display().to_string()),
         source: backbone.source().map(|s| format!("{}/{}", s.repo, s.file)),
         licence: backbone.source().map(|s| s.licence),
     };
@@ -53,7 +59,14 @@ fn list(json: bool) -> Result<()> {
     if json {
         return print_json(&known);
     }
-    let heads = ["name", "features", "size", "cached", "fetched from", "description"];
+    let heads = [
+        "name",
+        "features",
+        "size",
+        "cached",
+        "fetched from",
+        "description",
+    ];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     rows.extend(known.into_iter().map(|k| {
         vec![
@@ -65,7 +78,11 @@ fn list(json: bool) -> Result<()> {
             k.description.to_owned(),
         ]
     }));
-    print(&format!("{}\ncache: {}\n", columns(&rows, &[1, 2]), cache.display()))
+    print(&format!(
+        "{}\ncache: {}\n",
+        columns(&rows, &[1, 2]),
+        cache.display()
+    ))
 }
 
 fn fetch(backbone: &'static Backbone, quiet: bool) -> Result<()> {
@@ -117,7 +134,10 @@ fn check(path: &Path, wanted: Option<&'static Backbone>, json: bool) -> Result<(
     let mut executor = Executor::new(&loaded.network, loaded.network.graph().nodes().len());
     let features = executor.forward(Tensor::from_vec(shape, image))?;
     if !features.data().iter().all(|x| x.is_finite()) {
-        bail!("{}: a grey image makes the network overflow; the weights are no good", path.display());
+        bail!(
+            "{}: a grey image makes the network overflow; the weights are no good",
+            path.display()
+        );
     }
     let sum: f64 = features.data().iter().map(|x| f64::from(*x)).sum();
     let checked = Checked {
@@ -131,11 +151,18 @@ fn check(path: &Path, wanted: Option<&'static Backbone>, json: bool) -> Result<(
         naming: loaded.naming,
         tensors: file.tensors.len(),
         weights: loaded.network.parameters().len(),
-        classifier: loaded.classifier.as_ref().map(convextune_model::backbones::Classifier::classes),
+        classifier: loaded
+            .classifier
+            .as_ref()
+            .map(convextune_model::backbones::Classifier::classes),
         sha256: sha256_of(path)?,
         grey_mean: sum / features.data().len().max(1) as f64,
     };
-    if json { print_json(&checked) } else { print(&describe(&checked)) }
+    if json {
+        print_json(&checked)
+    } else {
+        print(&describe(&checked))
+    }
 }
 
 fn describe(c: &Checked<'_>) -> String {
@@ -146,8 +173,15 @@ fn describe(c: &Checked<'_>) -> String {
         ("naming", c.naming.to_owned()),
         ("tensors", format!("{}, all finite", c.tensors)),
         ("weights", c.weights.to_string()),
-        ("classifier", c.classifier.map_or("none".to_owned(), |n| format!("{n} classes"))),
+        (
+            "classifier",
+            c.classifier
+                .map_or("none".to_owned(), |n| format!("{n} classes")),
+        ),
         ("SHA-256", c.sha256.clone()),
-        ("grey image", format!("features finite, mean {:.4}", c.grey_mean)),
+        (
+            "grey image",
+            format!("features finite, mean {:.4}", c.grey_mean),
+        ),
     ])
 }

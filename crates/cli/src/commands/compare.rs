@@ -19,16 +19,32 @@ pub fn run(plan: &ComparePlan) -> Result<()> {
     let mut reports = Vec::new();
     for options in &plan.fits {
         reporter.set_prefix(summary::method(options.method));
-        reports.push(job.fit(options, &mut NoCheckpoints, &reporter)?.header.report);
+        reports.push(
+            job.fit(options, &mut NoCheckpoints, &reporter)?
+                .header
+                .report,
+        );
     }
     reporter.finish();
-    if plan.run.json { print_json(&reports) } else { print(&table(&reports)) }
+    if plan.run.json {
+        print_json(&reports)
+    } else {
+        print(&table(&reports))
+    }
 }
 
 fn table(reports: &[FitReport]) -> String {
     let heads = [
-        "method", "test error", "training error", "objective", "rel. gradient", "rel. bound",
-        "passes", "seconds", "lambda", "status",
+        "method",
+        "test error",
+        "training error",
+        "objective",
+        "rel. gradient",
+        "rel. bound",
+        "passes",
+        "seconds",
+        "lambda",
+        "status",
     ];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     rows.extend(reports.iter().map(|r| {

@@ -61,12 +61,17 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
     reporter.finish();
     note_skipped(&opened.skipped, &reporter);
     let labels = opened.items.iter().enumerate();
-    let pairs: Vec<(usize, usize)> =
-        labels.map(|(i, item)| (item.label, predicted(&outputs, i))).collect();
+    let pairs: Vec<(usize, usize)> = labels
+        .map(|(i, item)| (item.label, predicted(&outputs, i)))
+        .collect();
     let mut evaluation = tally(args, &model, &pairs);
     let name = |(path, why): &(std::path::PathBuf, String)| format!("{}: {why}", path.display());
     evaluation.skipped = opened.skipped.iter().map(name).collect();
-    if args.run.json { print_json(&evaluation) } else { print(&table(&evaluation)) }
+    if args.run.json {
+        print_json(&evaluation)
+    } else {
+        print(&table(&evaluation))
+    }
 }
 
 /// Counts pairs of (class, predicted class).
@@ -81,7 +86,11 @@ fn tally<'a>(args: &'a EvaluateArgs, model: &'a Model, pairs: &[(usize, usize)])
     let per_class: Vec<ClassCount<'a>> = classes
         .iter()
         .enumerate()
-        .map(|(c, name)| ClassCount { class: name, images: of(c), right: right(c) })
+        .map(|(c, name)| ClassCount {
+            class: name,
+            images: of(c),
+            right: right(c),
+        })
         .collect();
     let mut confusions: Vec<Confusion<'a>> = counts
         .iter()
@@ -118,13 +127,22 @@ fn table(e: &Evaluation<'_>) -> String {
     let mut rows = vec![["class", "images", "right", ""].map(str::to_owned).to_vec()];
     rows.extend(e.per_class.iter().map(|c| {
         let share = (c.images > 0).then(|| c.right as f64 / c.images as f64);
-        vec![c.class.to_owned(), c.images.to_string(), c.right.to_string(), percent(share)]
+        vec![
+            c.class.to_owned(),
+            c.images.to_string(),
+            c.right.to_string(),
+            percent(share),
+        ]
     }));
     text += &format!("\n{}", columns(&rows, &[1, 2, 3]));
     if !e.confusions.is_empty() {
         let mut rows = vec![["class", "taken for", "images"].map(str::to_owned).to_vec()];
         rows.extend(e.confusions.iter().take(SHOWN).map(|c| {
-            vec![c.class.to_owned(), c.taken_for.to_owned(), c.images.to_string()]
+            vec![
+                c.class.to_owned(),
+                c.taken_for.to_owned(),
+                c.images.to_string(),
+            ]
         }));
         text += &format!("\n{}", columns(&rows, &[2]));
     }

@@ -29,7 +29,12 @@ struct Opened {
 }
 
 /// Decodes `items` for `model`.
-fn open(model: &Model, items: Vec<Item>, read: ReadArgs, reporter: &dyn Reporter) -> Result<Opened> {
+fn open(
+    model: &Model,
+    items: Vec<Item>,
+    read: ReadArgs,
+    reporter: &dyn Reporter,
+) -> Result<Opened> {
     let transform = model.header.transform.clone();
     reporter.stage("images", items.len() as u64);
     let mut source = ImageSource::new(items, transform, read.cache_memory, read.skip_unreadable);
@@ -37,7 +42,11 @@ fn open(model: &Model, items: Vec<Item>, read: ReadArgs, reporter: &dyn Reporter
     let why = |(path, problem): &(PathBuf, _)| (path.clone(), format!("{problem}"));
     let skipped = source.skipped().iter().map(why).collect();
     let items = source.items().to_vec();
-    Ok(Opened { items, samples: Samples::images(source), skipped })
+    Ok(Opened {
+        items,
+        samples: Samples::images(source),
+        skipped,
+    })
 }
 
 /// Says which images were left out.

@@ -37,7 +37,11 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let model = Model::load(&args.model)?;
     let item = |path: std::path::PathBuf| {
         let name = path.display().to_string();
-        Item { path, name, label: 0 }
+        Item {
+            path,
+            name,
+            label: 0,
+        }
     };
     let items = list_images(&args.images)?.into_iter().map(item).collect();
     let opened = open(&model, items, args.read, &reporter)?;
@@ -51,7 +55,11 @@ pub fn run(args: &PredictArgs) -> Result<()> {
         .enumerate()
         .filter_map(|(i, item)| best(&model, &outputs, i, &item.path, args.top))
         .collect();
-    if args.run.json { print_json(&predictions) } else { print(&lines(&predictions)) }
+    if args.run.json {
+        print_json(&predictions)
+    } else {
+        print(&lines(&predictions))
+    }
 }
 
 /// The best classes of image `i`.
@@ -63,20 +71,35 @@ fn best<'a>(
     top: usize,
 ) -> Option<Prediction<'a>> {
     let options = &model.header.options;
-    let scale = if options.method == Method::Fc { 1.0 } else { options.alpha };
+    let scale = if options.method == Method::Fc {
+        1.0
+    } else {
+        options.alpha
+    };
     let names = model.header.classes.iter().enumerate();
-    let mut scores: Vec<Score<'a>> =
-        names.map(|(c, class)| Score { class, score: outputs[(i, c)] / scale }).collect();
+    let mut scores: Vec<Score<'a>> = names
+        .map(|(c, class)| Score {
+            class,
+            score: outputs[(i, c)] / scale,
+        })
+        .collect();
     scores.sort_by(|a, b| b.score.total_cmp(&a.score));
     scores.truncate(top);
     let class = scores.first()?.class;
-    Some(Prediction { path, class, top: scores })
+    Some(Prediction {
+        path,
+        class,
+        top: scores,
+    })
 }
 
 fn lines(predictions: &[Prediction<'_>]) -> String {
     let line = |p: &Prediction<'_>| {
-        let scores: Vec<String> =
-            p.top.iter().map(|s| format!("{} {:.3}", s.class, s.score)).collect();
+        let scores: Vec<String> = p
+            .top
+            .iter()
+            .map(|s| format!("{} {:.3}", s.class, s.score))
+            .collect();
         format!("{}\t{}\n", p.path.display(), scores.join("\t"))
     };
     predictions.iter().map(line).collect()

@@ -10,8 +10,14 @@ use crate::table::{bytes, number, percent, small};
 pub fn rows(report: &FitReport) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         ("method", method(report.method).to_owned()),
-        ("backbone", format!("{}, {} pixels", report.backbone, report.image_size)),
-        ("training images", format!("{} in {} classes", report.train_samples, report.classes)),
+        (
+            "backbone",
+            format!("{}, {} pixels", report.backbone, report.image_size),
+        ),
+        (
+            "training images",
+            format!("{} in {} classes", report.train_samples, report.classes),
+        ),
         ("training error", percent(Some(report.train_error))),
     ];
     let tested = match report.test_error {
@@ -30,13 +36,22 @@ pub fn rows(report: &FitReport) -> Vec<(&'static str, String)> {
     );
     rows.extend([
         ("objective", number(report.objective)),
-        ("relative gradient norm", small(report.relative_gradient_norm)),
-        ("suboptimality bound", format!("{} relative", small(report.suboptimality_bound_relative))),
+        (
+            "relative gradient norm",
+            small(report.relative_gradient_norm),
+        ),
+        (
+            "suboptimality bound",
+            format!("{} relative", small(report.suboptimality_bound_relative)),
+        ),
         ("status", status(report.status).to_owned()),
         ("lambda", lambda),
     ]);
     if let Some(p) = &report.plan {
-        rows.push(("solver", format!("{}, {} iterations", plan(p), report.iterations)));
+        rows.push((
+            "solver",
+            format!("{}, {} iterations", plan(p), report.iterations),
+        ));
     }
     rows.extend([
         ("passes over the data", number(report.passes)),

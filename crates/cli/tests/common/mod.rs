@@ -65,7 +65,11 @@ impl Place {
     /// Standard output as JSON of a run that must succeed.
     pub fn json(&self, args: &[&str]) -> Value {
         let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
@@ -77,8 +81,9 @@ impl Place {
 
 pub fn listing(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -97,7 +102,10 @@ impl Numbers {
 
     /// Between -1 and 1.
     pub fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 40) as f32) / 8_388_608.0 - 1.0
     }
 }
@@ -108,7 +116,11 @@ pub fn picture(class: usize, seed: u32) -> RgbImage {
     RgbImage::from_fn(32, 32, |_, _| {
         let mut pixel = [0; 3];
         for (channel, value) in pixel.iter_mut().enumerate() {
-            let level = if channel == 2 - class % 3 { 150.0 } else { 90.0 };
+            let level = if channel == 2 - class % 3 {
+                150.0
+            } else {
+                90.0
+            };
             *value = (level + 80.0 * numbers.next()) as u8;
         }
         Rgb(pixel)
@@ -121,12 +133,25 @@ pub fn weights(blocks: usize) -> BTreeMap<String, NamedTensor> {
     let mut tensors = BTreeMap::new();
     let mut conv = |name: &str, bn: &str, cin: usize, cout: usize| {
         let scale = (6.0 / (9 * cin) as f32).sqrt();
-        let data = (0..cout * cin * 9).map(|_| scale * numbers.next()).collect();
+        let data = (0..cout * cin * 9)
+            .map(|_| scale * numbers.next())
+            .collect();
         let shape = vec![cout, cin, 3, 3];
         tensors.insert(format!("{name}.weight"), NamedTensor { shape, data });
-        for (part, value) in [("weight", 0.8), ("bias", 0.05), ("running_mean", 0.0), ("running_var", 1.0)] {
+        for (part, value) in [
+            ("weight", 0.8),
+            ("bias", 0.05),
+            ("running_mean", 0.0),
+            ("running_var", 1.0),
+        ] {
             let data = vec![value; cout];
-            tensors.insert(format!("{bn}.{part}"), NamedTensor { shape: vec![cout], data });
+            tensors.insert(
+                format!("{bn}.{part}"),
+                NamedTensor {
+                    shape: vec![cout],
+                    data,
+                },
+            );
         }
     };
     conv("conv1", "bn1", 3, 16);

@@ -16,7 +16,9 @@ impl Pickle {
     }
 
     fn text(self, text: &str) -> Self {
-        self.raw(b"X").raw(&(text.len() as u32).to_le_bytes()).raw(text.as_bytes())
+        self.raw(b"X")
+            .raw(&(text.len() as u32).to_le_bytes())
+            .raw(text.as_bytes())
     }
 
     fn global(self, module: &str, name: &str) -> Self {
@@ -61,7 +63,11 @@ pub fn state_dict(n: i64, legacy: bool) -> Pickle {
 
 /// A pickle that would run a command if it were executed.
 pub fn attack() -> Pickle {
-    Pickle::default().global("os", "system").raw(b"(").text("touch attacked").raw(b"tR")
+    Pickle::default()
+        .global("os", "system")
+        .raw(b"(")
+        .text("touch attacked")
+        .raw(b"tR")
 }
 
 /// A file as PyTorch 1.6 and later write it.
@@ -77,8 +83,13 @@ pub fn torch_zip(body: Pickle, data: &[f32]) -> Vec<u8> {
 
 /// A file as PyTorch before 1.6 wrote it.
 pub fn torch_legacy(body: Pickle, data: &[f32]) -> Vec<u8> {
-    let magic = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-    let system = Pickle::default().raw(b"}(").text("little_endian").raw(b"\x88u");
+    let magic = [
+        0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19,
+    ];
+    let system = Pickle::default()
+        .raw(b"}(")
+        .text("little_endian")
+        .raw(b"\x88u");
     let parts = [
         Pickle(magic.to_vec()),
         Pickle(vec![b'M', 0xe9, 0x03]),
