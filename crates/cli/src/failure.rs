@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use convextune_model::images::ImagesError;
+
 /// The command line asks for something that cannot be.
 #[derive(Debug)]
 pub struct WrongUsage(String);
@@ -40,6 +42,17 @@ pub fn kind(error: &anyhow::Error) -> Kind {
     } else {
         Kind::Work
     }
+}
+
+/// An error's sentence, with the option that helps where the library cannot know it.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let option = match error.downcast_ref() {
+        Some(convextune::Error::Images(ImagesError::Undecodable { .. })) => {
+            " with --skip-unreadable"
+        }
+        _ => "",
+    };
+    format!("{error}{option}")
 }
 
 /// The text of an error on one line, with nothing in it that a terminal would obey.

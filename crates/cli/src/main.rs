@@ -19,7 +19,7 @@ use anyhow::{Result, anyhow};
 use clap::Parser;
 
 use args::{Cli, Command};
-use failure::{Kind, kind, one_line, parse_error};
+use failure::{Kind, kind, one_line, parse_error, sentence};
 
 /// The work failed.
 const FAILED: u8 = 1;
@@ -39,8 +39,8 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match kind(&error) {
-            Kind::Usage => fail(&error.to_string(), USAGE),
-            Kind::Work => fail(&error.to_string(), FAILED),
+            Kind::Usage => fail(&sentence(&error), USAGE),
+            Kind::Work => fail(&sentence(&error), FAILED),
             Kind::ReaderGone => ExitCode::SUCCESS,
         },
     }

@@ -119,7 +119,7 @@ impl Reporter for Terminal {
         stage.done += items;
         match &mut state.sink {
             Sink::Bar(Some(bar)) if stage.total > 0 => {
-                bar.set_position(stage.done.min(stage.total))
+                bar.set_position(stage.done.min(stage.total));
             }
             Sink::Bar(_) | Sink::Nowhere => {}
             Sink::Lines { last } => line(stage, last),

@@ -155,6 +155,7 @@ fn a_plain_folder_and_a_stage_to_start_from_work() {
         (&report["train_samples"], &report["test_samples"]),
         (&9.into(), &9.into())
     );
+    assert_eq!(report["split"]["seeded"]["fraction"], 0.5);
     let quiet = place.run(&[&args[..], &["--quiet"]].concat());
     assert!(quiet.stderr.is_empty(), "{}", text(&quiet.stderr));
 }
@@ -226,7 +227,7 @@ fn a_killed_fit_is_resumed_to_the_same_minimum() {
         .unwrap();
     let checkpoint = place.path("m.safetensors.checkpoint");
     let began = Instant::now();
-    while saved_iteration(&checkpoint) < 5 && began.elapsed() < Duration::from_secs(60) {
+    while saved_iteration(&checkpoint) < 5 && began.elapsed() < Duration::from_mins(1) {
         std::thread::sleep(Duration::from_millis(2));
     }
     child.kill().unwrap();

@@ -14,6 +14,7 @@
 //! written beside its final name and renamed, so that a process killed at any moment leaves
 //! the checkpoint before or the one after, never half of one.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -53,7 +54,11 @@ pub fn fingerprint(job: &Job, options: &FitOptions) -> String {
         hash.update(part.as_bytes());
     };
     text(job.training_set());
-    let options = FitOptions { tolerance: 0.0, max_passes: 0, ..options.clone() };
+    let options = FitOptions {
+        tolerance: 0.0,
+        max_passes: 0,
+        ..options.clone()
+    };
     text(&format!("{options:?}"));
     text(&format!("{:?} {:?}", job.transform(), job.train_labels()));
     text(job.backbone().name());
@@ -61,7 +66,11 @@ pub fn fingerprint(job: &Job, options: &FitOptions) -> String {
     for value in network.parameters().iter().chain(network.buffers()) {
         hash.update(value.to_le_bytes());
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::with_capacity(64);
+    for byte in hash.finalize() {
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
 }
 
 /// What lies where a checkpoint would be.
@@ -89,7 +98,14 @@ pub struct FileCheckpoints {
 impl FileCheckpoints {
     /// Saves into `path`, at most once every `interval`. Nothing is touched yet.
     pub fn new(path: PathBuf, fingerprint: String, interval: Duration) -> Self {
-        Self { path, fingerprint, interval, last: None, loaded: None, failure: None }
+        Self {
+            path,
+            fingerprint,
+            interval,
+            last: None,
+            loaded: None,
+            failure: None,
+        }
     }
 
     /// What lies at the path now.
@@ -111,10 +127,10 @@ impl FileCheckpoints {
         if !self.path.exists() {
             return Ok(false);
         }
-        let (header, checkpoint) = read(&self.path).map_err(|reason| self.unusable(reason))?;
+        let (header, checkpoint) = read(&self.path).map_err(|reason| self.unusable(&reason))?;
         if header.fingerprint != self.fingerprint {
             let reason = "is the checkpoint of another fit (other images, weights or options)";
-            return Err(self.unusable(reason.to_owned()));
+            return Err(self.unusable(reason));
         }
         self.loaded = Some(checkpoint);
         Ok(true)
@@ -129,12 +145,17 @@ impl FileCheckpoints {
 
     /// Why the latest checkpoint could not be written, if so. The fit goes on without.
     pub fn failure(&self) -> Option<String> {
-        self.failure.as_ref().map(|e| format!("{}: cannot be written ({e})", self.path.display()))
+        self.failure
+            .as_ref()
+            .map(|e| format!("{}: cannot be written ({e})", self.path.display()))
     }
 
-    fn unusable(&self, reason: String) -> Error {
+    fn unusable(&self, reason: &str) -> Error {
         let reason = format!("{reason}; leave out --resume to start from the beginning");
-        Error::Model { path: self.path.clone(), reason }
+        Error::Model {
+            path: self.path.clone(),
+            reason,
+        }
     }
 }
 
@@ -161,7 +182,8 @@ fn beside(path: &Path) -> PathBuf {
 
 fn write(path: &Path, fingerprint: &str, view: &CheckpointView<'_>) -> io::Result<()> {
     let temporary = beside(path);
-    let result = write_to(&temporary, fingerprint, view).and_then(|()| fs::rename(&temporary, path));
+    let result =
+        write_to(&temporary, fingerprint, view).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
         let _ = fs::remove_file(&temporary);
     }
@@ -194,7 +216,9 @@ fn write_to(path: &Path, fingerprint: &str, view: &CheckpointView<'_>) -> io::Re
             out.write_all(&value.to_le_bytes())?;
         }
     }
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    out.into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_all()
 }
 
 /// Reads a checkpoint; every size is checked against the file's before memory is set aside.
@@ -209,8 +233,13 @@ fn read(path: &Path) -> Result<(Header, Checkpoint), String> {
     }
     let (header, numbers) = rest.split_at_checked(length).ok_or_else(damaged)?;
     let header: Header = serde_json::from_slice(header).map_err(|_| damaged())?;
-    let count = header.unknowns.checked_mul(3).and_then(|n| n.checked_add(header.energy));
-    let count = count.and_then(|n| n.checked_add(SCALARS)).and_then(|n| n.checked_mul(8));
+    let count = header
+        .unknowns
+        .checked_mul(3)
+        .and_then(|n| n.checked_add(header.energy));
+    let count = count
+        .and_then(|n| n.checked_add(SCALARS))
+        .and_then(|n| n.checked_mul(8));
     if count != Some(numbers.len()) {
         return Err(damaged());
     }
@@ -220,17 +249,27 @@ fn read(path: &Path) -> Result<(Header, Checkpoint), String> {
 
 /// The state from its numbers; `None` if one that must be finite is not.
 fn assemble(header: &Header, bytes: &[u8]) -> Option<Checkpoint> {
-    let mut numbers = bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b));
+    let mut numbers = bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|b| f64::from_le_bytes(*b));
     let mut take = |n: usize| numbers.by_ref().take(n).collect::<Vec<f64>>();
     let scalars = take(SCALARS);
-    let (x, r, p) = (take(header.unknowns), take(header.unknowns), take(header.unknowns));
+    let (x, r, p) = (
+        take(header.unknowns),
+        take(header.unknowns),
+        take(header.unknowns),
+    );
     let energy = take(header.energy);
     let [lambda, rho, residual_norm, reference, fresh, gradient_ratio] = scalars[..] else {
         return None;
     };
     let finite = |values: &[f64]| values.iter().all(|v| v.is_finite());
     let sound = finite(&[lambda, rho, residual_norm, reference])
-        && [&x, &r, &p, &energy].into_iter().all(|vector| finite(vector));
+        && [&x, &r, &p, &energy]
+            .into_iter()
+            .all(|vector| finite(vector));
     if !sound || lambda <= 0.0 {
         return None;
     }
@@ -274,7 +313,10 @@ mod tests {
     fn saved(dir: &Path) -> FileCheckpoints {
         let path = dir.join("model.checkpoint");
         let mut checkpoints = FileCheckpoints::new(path, "abc".into(), Duration::ZERO);
-        checkpoints.save(&CheckpointView { lambda: 0.3, state: &state() });
+        checkpoints.save(&CheckpointView {
+            lambda: 0.3,
+            state: &state(),
+        });
         assert_eq!(checkpoints.failure(), None);
         checkpoints
     }
@@ -287,7 +329,10 @@ mod tests {
         assert_eq!(checkpoints.found(), Found::Same);
         assert!(checkpoints.resume().unwrap());
         let loaded = checkpoints.load().unwrap();
-        assert_eq!((loaded.lambda.to_bits(), &loaded.state), (0.3f64.to_bits(), &state()));
+        assert_eq!(
+            (loaded.lambda.to_bits(), &loaded.state),
+            (0.3f64.to_bits(), &state())
+        );
         assert!(checkpoints.load().is_none(), "a checkpoint is taken once");
         checkpoints.remove();
         assert_eq!(checkpoints.found(), Found::Nothing);
@@ -318,14 +363,20 @@ mod tests {
         checkpoints.fingerprint = "other".into();
         assert_eq!(checkpoints.found(), Found::Other);
         let message = checkpoints.resume().unwrap_err().to_string();
-        assert!(message.contains("another fit") && message.contains("model.checkpoint"), "{message}");
+        assert!(
+            message.contains("another fit") && message.contains("model.checkpoint"),
+            "{message}"
+        );
     }
 
     #[test]
     fn a_full_disk_is_remembered_not_fatal() {
         let path = PathBuf::from("/nowhere/at/all/model.checkpoint");
         let mut checkpoints = FileCheckpoints::new(path, "abc".into(), Duration::ZERO);
-        checkpoints.save(&CheckpointView { lambda: 1.0, state: &state() });
+        checkpoints.save(&CheckpointView {
+            lambda: 1.0,
+            state: &state(),
+        });
         assert!(checkpoints.failure().is_some());
     }
 }

@@ -221,6 +221,7 @@ impl Job {
             first_trainable,
             options: options.clone(),
             training_set: self.training_set.clone(),
+            split: self.split.origin.clone(),
             report,
         };
         let mut model = Model { header, body };

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use convextune_model::backbones::by_name;
 use convextune_model::graph::{Executor, Network, NodeId};
-use convextune_model::images::Transform;
+use convextune_model::images::{SplitOrigin, Transform};
 use convextune_model::ops::{Op, Role};
 use convextune_model::weights::{
     NamedTensor, read_safetensors_with_metadata, write_safetensors,
@@ -48,6 +48,8 @@ pub struct Header {
     pub options: FitOptions,
     /// SHA-256 of the training set.
     pub training_set: String,
+    /// How training and test images were told apart.
+    pub split: SplitOrigin,
     /// What was measured and proved.
     pub report: FitReport,
 }

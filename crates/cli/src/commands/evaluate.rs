@@ -1,6 +1,7 @@
 //! `convextune evaluate`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
@@ -134,7 +135,7 @@ fn table(e: &Evaluation<'_>) -> String {
             percent(share),
         ]
     }));
-    text += &format!("\n{}", columns(&rows, &[1, 2, 3]));
+    let _ = write!(text, "\n{}", columns(&rows, &[1, 2, 3]));
     if !e.confusions.is_empty() {
         let mut rows = vec![["class", "taken for", "images"].map(str::to_owned).to_vec()];
         rows.extend(e.confusions.iter().take(SHOWN).map(|c| {
@@ -144,7 +145,7 @@ fn table(e: &Evaluation<'_>) -> String {
                 c.images.to_string(),
             ]
         }));
-        text += &format!("\n{}", columns(&rows, &[2]));
+        let _ = write!(text, "\n{}", columns(&rows, &[2]));
     }
     text
 }

@@ -9,6 +9,7 @@ use convextune::job::Job;
 use convextune::model_file::Model;
 use convextune::progress::Reporter;
 use convextune::report::FitReport;
+use convextune_model::images::SplitOrigin;
 use convextune_solve::Status;
 use serde::Serialize;
 
@@ -26,6 +27,8 @@ struct Outcome<'a> {
     /// SHA-256 of the training set.
     training_set: &'a str,
     class_names: &'a [String],
+    /// How training and test images were told apart.
+    split: &'a SplitOrigin,
     #[serde(flatten)]
     report: &'a FitReport,
 }
@@ -107,10 +110,12 @@ fn report(model: &Model, plan: &FitPlan) -> Result<()> {
             model: output,
             training_set: &header.training_set,
             class_names: &header.classes,
+            split: &header.split,
             report: &header.report,
         });
     }
     let mut rows = summary::rows(&header.report);
+    rows.push(("split", summary::split(&header.split)));
     if let Some(path) = output {
         rows.push(("model", path.display().to_string()));
     }

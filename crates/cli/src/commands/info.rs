@@ -22,6 +22,7 @@ pub fn run(args: &InfoArgs) -> Result<()> {
         ("trained from", header.first_trainable.clone()),
         ("trained weights", model.body.u.len().to_string()),
         ("training set", header.training_set.clone()),
+        ("split", summary::split(&header.split)),
         ("seed", options.seed.to_string()),
         ("target scale", options.alpha.to_string()),
         ("leaky slope", options.leaky_slope.to_string()),

@@ -2,6 +2,7 @@
 
 use convextune::finetune::{LambdaSource, Method, Plan, PreconditionerChoice, SolverChoice};
 use convextune::report::FitReport;
+use convextune_model::images::SplitOrigin;
 use convextune_solve::Status;
 
 use crate::table::{bytes, number, percent, small};
@@ -71,6 +72,20 @@ pub fn method(method: Method) -> &'static str {
         Method::Lqf => "lqf",
         Method::LqfFc => "lqf-fc",
         Method::Fc => "fc",
+    }
+}
+
+/// How training and test images were told apart.
+pub fn split(origin: &SplitOrigin) -> String {
+    match origin {
+        SplitOrigin::Folders { held_out, .. } => format!("train/ and {held_out}/"),
+        SplitOrigin::Seeded { fraction, seed } => {
+            format!(
+                "{} of every class held out, seed {seed}",
+                percent(Some(*fraction))
+            )
+        }
+        SplitOrigin::Nothing => "all images of the folder for training".to_owned(),
     }
 }
 

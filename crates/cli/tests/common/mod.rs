@@ -3,6 +3,7 @@
 // Every test file uses its own part of this.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod cases;
 pub mod pickle;
 
 use std::collections::BTreeMap;

@@ -98,7 +98,7 @@ pub fn torch_legacy(body: Pickle, data: &[f32]) -> Vec<u8> {
         Pickle::default().raw(b"](").text("0").raw(b"e"),
     ];
     let mut file: Vec<u8> = parts.into_iter().flat_map(Pickle::whole).collect();
-    file.extend((data.len() as i64).to_le_bytes());
+    file.extend((data.len() as u64).to_le_bytes());
     file.extend(floats(data));
     file
 }
