@@ -8,6 +8,7 @@ use convextune_model::graph::Network;
 use convextune_model::images::{
     Dataset, Holdout, ImageFolder, ImageSource, Item, Split, Transform, fingerprint,
 };
+use convextune_model::tensor::Shape;
 use convextune_model::weights::WeightFile;
 use convextune_solve::Work;
 use convextune_solve::faer::Mat;
@@ -70,7 +71,10 @@ pub fn open_backbone(
 ) -> Result<(&'static Backbone, Network<f32>), Error> {
     let named = name.map(by_name).transpose()?;
     let (backbone, file) = match (named, weights) {
-        (Some(backbone), None) => (backbone, WeightFile::read(&locate(backbone, &cache_dir()?)?)?),
+        (Some(backbone), None) => (
+            backbone,
+            WeightFile::read(&locate(backbone, &cache_dir()?)?)?,
+        ),
         (Some(backbone), Some(path)) => (backbone, WeightFile::read(path)?),
         (None, Some(path)) => {
             let file = WeightFile::read(path)?;
@@ -104,7 +108,14 @@ impl Job {
         if let Some(size) = options.image_size {
             transform = transform.with_size(size)?;
         }
-        let holdout = if options.test.is_some() { Holdout::Nothing } else { options.holdout };
+        network
+            .graph()
+            .shapes(Shape::new(1, transform.size(), transform.size(), 3))?;
+        let holdout = if options.test.is_some() {
+            Holdout::Nothing
+        } else {
+            options.holdout
+        };
         let dataset = Dataset::open(&options.folder, holdout, options.seed)?;
         let held_out = match &options.test {
             Some(folder) => labelled(folder, &dataset.classes)?,
@@ -119,13 +130,22 @@ impl Job {
             let mut source =
                 ImageSource::new(items, transform.clone(), cache, options.skip_unreadable);
             decode(&mut source, reporter)?;
-            skipped.extend(source.skipped().iter().map(|(path, why)| format!("{}: {why}", path.display())));
+            skipped.extend(
+                source
+                    .skipped()
+                    .iter()
+                    .map(|(path, why)| format!("{}: {why}", path.display())),
+            );
             Ok(source)
         };
         let train = open(dataset.train, 1.0 - test_share)?;
         let train_labels = train.labels();
         still_complete(&train_labels, &dataset.classes)?;
-        let test = if held_out.is_empty() { None } else { Some(open(held_out, test_share)?) };
+        let test = if held_out.is_empty() {
+            None
+        } else {
+            Some(open(held_out, test_share)?)
+        };
         let test = test.filter(|t| !t.is_empty()).map(|t| {
             let labels = t.labels();
             (Samples::images(t), labels)
@@ -169,6 +189,21 @@ impl Job {
         &self.train_labels
     }
 
+    /// Which backbone.
+    pub fn backbone(&self) -> &'static Backbone {
+        self.backbone
+    }
+
+    /// The backbone as its weight file has it.
+    pub fn network(&self) -> &Network<f32> {
+        &self.network
+    }
+
+    /// Preprocessing.
+    pub fn transform(&self) -> &Transform {
+        &self.transform
+    }
+
     /// The backbone with its activations made leaky.
     pub fn leaky_network(&self, options: &FitOptions) -> Network<f32> {
         let mut network = self.network.clone();
@@ -195,7 +230,10 @@ impl Job {
         };
         report.seconds = start.elapsed().as_secs_f64();
         let first = network.graph().nodes();
-        let first_trainable = first.get(body.first_trainable).map_or(HEAD, |n| &n.name).to_owned();
+        let first_trainable = first
+            .get(body.first_trainable)
+            .map_or(HEAD, |n| &n.name)
+            .to_owned();
         let header = Header {
             format_version: FORMAT_VERSION,
             backbone: self.backbone.name().to_owned(),
@@ -204,9 +242,16 @@ impl Job {
             first_trainable,
             options: options.clone(),
             training_set: self.training_set.clone(),
+            split: self.split.origin.clone(),
             report,
         };
         let mut model = Model { header, body };
+        // What the file will hold, so that a model predicts the same before and after.
+        model
+            .body
+            .bias
+            .iter_mut()
+            .for_each(|b| *b = f64::from(*b as f32));
         self.measure(&mut model, reporter)?;
         Ok(model)
     }
@@ -265,13 +310,18 @@ impl Job {
     ) -> Result<(LqfModel, FitReport), Error> {
         let features = Features::of(network, &self.train, options.batch, reporter)?;
         let data = (self.train_labels.as_slice(), self.classes.len());
-        let HeadOnlyFit { head, record, outputs } = match options.method {
+        let HeadOnlyFit {
+            head,
+            record,
+            outputs,
+        } = match options.method {
             Method::Fc => fit_fc(&features, data, options, reporter)?,
             _ => fit_lqf_fc(&features, data, options)?,
         };
         let (d, classes) = (head.weights.nrows(), data.1);
-        let weights: Vec<f32> =
-            (0..d * classes).map(|i| head.weights[(i / classes, i % classes)] as f32).collect();
+        let weights: Vec<f32> = (0..d * classes)
+            .map(|i| head.weights[(i / classes, i % classes)] as f32)
+            .collect();
         let network = network.with_head(HEAD, classes, &weights);
         let report = FitReport {
             objective: record.objective,
@@ -284,7 +334,16 @@ impl Job {
         };
         let first_trainable = network.graph().output();
         let (u, bias, keep_f0) = (Vec::new(), head.bias, true);
-        Ok((LqfModel { network, first_trainable, u, bias, keep_f0 }, report))
+        Ok((
+            LqfModel {
+                network,
+                first_trainable,
+                u,
+                bias,
+                keep_f0,
+            },
+            report,
+        ))
     }
 
     /// The figures that every method has; the others are zero.
@@ -352,8 +411,12 @@ pub fn decode(source: &mut ImageSource, reporter: &dyn Reporter) -> Result<(), E
     }
 }
 
-/// Images of a folder of class folders whose classes are among `classes`.
-fn labelled(folder: &Path, classes: &[String]) -> Result<Vec<Item>, Error> {
+/// Images of a folder of class folders whose classes are among `classes`; labels are indices into
+/// `classes`.
+///
+/// # Errors
+/// When the folder cannot be listed or has a class that is not among `classes`.
+pub fn labelled(folder: &Path, classes: &[String]) -> Result<Vec<Item>, Error> {
     let mut found = ImageFolder::open(folder)?;
     for item in &mut found.items {
         let class = &found.classes[item.label];

@@ -20,6 +20,7 @@
 //! [`linearize`] makes J an operator, [`finetune`] fits, and [`model_file`] writes and reads what was
 //! fitted.
 
+pub mod checkpoint;
 pub mod error;
 pub mod finetune;
 pub mod job;

@@ -10,11 +10,9 @@ use std::path::Path;
 
 use convextune_model::backbones::by_name;
 use convextune_model::graph::{Executor, Network, NodeId};
-use convextune_model::images::Transform;
+use convextune_model::images::{SplitOrigin, Transform};
 use convextune_model::ops::{Op, Role};
-use convextune_model::weights::{
-    NamedTensor, read_safetensors_with_metadata, write_safetensors,
-};
+use convextune_model::weights::{NamedTensor, read_safetensors_with_metadata, write_safetensors};
 use convextune_solve::faer::Mat;
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +26,6 @@ use crate::samples::Samples;
 pub const FORMAT_VERSION: u32 = 1;
 /// The metadata entry.
 const ENTRY: &str = "convextune";
-/// Samples read at a time, at most.
-const MAX_BATCH: usize = 4096;
 /// Name of the head's node.
 pub const HEAD: &str = "head.classifier";
 
@@ -50,6 +46,8 @@ pub struct Header {
     pub options: FitOptions,
     /// SHA-256 of the training set.
     pub training_set: String,
+    /// How training and test images were told apart.
+    pub split: SplitOrigin,
     /// What was measured and proved.
     pub report: FitReport,
 }
@@ -75,7 +73,13 @@ impl Model {
     /// # Errors
     /// When a sample cannot be read.
     pub fn outputs(&self, samples: &Samples, reporter: &dyn Reporter) -> Result<Mat<f64>, Error> {
-        let LqfModel { network, first_trainable, u, bias, keep_f0 } = &self.body;
+        let LqfModel {
+            network,
+            first_trainable,
+            u,
+            bias,
+            keep_f0,
+        } = &self.body;
         let batch = self.header.options.batch;
         let linear = self.header.options.method == Method::Lqf;
         let classes = bias.len();
@@ -92,7 +96,8 @@ impl Model {
             for (row, i) in range.clone().enumerate() {
                 for c in 0..classes {
                     let term = |t: &Option<convextune_model::tensor::Tensor<f32>>| {
-                        t.as_ref().map_or(0.0, |t| f64::from(t.data()[row * classes + c]))
+                        t.as_ref()
+                            .map_or(0.0, |t| f64::from(t.data()[row * classes + c]))
                     };
                     out[(i, c)] = term(&f0) + term(&ju) + bias[c];
                 }
@@ -111,13 +116,23 @@ impl Model {
         let mut tensors = BTreeMap::new();
         let offset = network.parameters().len() - self.body.u.len();
         for p in network.graph().parameters() {
-            let name = format!("{}.{}", network.graph().nodes()[p.node].name, role_name(p.role));
-            let tensor = |data: &[f32]| NamedTensor { shape: p.dims.clone(), data: data.to_vec() };
+            let name = format!(
+                "{}.{}",
+                network.graph().nodes()[p.node].name,
+                role_name(p.role)
+            );
+            let tensor = |data: &[f32]| NamedTensor {
+                shape: p.dims.clone(),
+                data: data.to_vec(),
+            };
             if p.range.start >= offset {
                 let range = p.range.start - offset..p.range.end - offset;
                 tensors.insert(format!("u/{name}"), tensor(&self.body.u[range]));
             }
-            tensors.insert(format!("w0/{name}"), tensor(&network.parameters()[p.range.clone()]));
+            tensors.insert(
+                format!("w0/{name}"),
+                tensor(&network.parameters()[p.range.clone()]),
+            );
         }
         for (id, node) in network.graph().nodes().iter().enumerate() {
             let data = network.node_weights(id).buffers.to_vec();
@@ -127,10 +142,20 @@ impl Model {
             }
         }
         let bias: Vec<f32> = self.body.bias.iter().map(|b| *b as f32).collect();
-        tensors.insert("bias".into(), NamedTensor { shape: vec![bias.len()], data: bias });
+        tensors.insert(
+            "bias".into(),
+            NamedTensor {
+                shape: vec![bias.len()],
+                data: bias,
+            },
+        );
         let header = serde_json::to_string(&self.header)
             .map_err(|e| unusable(path, format!("its header cannot be written: {e}")))?;
-        write_safetensors(path, &tensors, &BTreeMap::from([(ENTRY.to_owned(), header)]))?;
+        write_safetensors(
+            path,
+            &tensors,
+            &BTreeMap::from([(ENTRY.to_owned(), header)]),
+        )?;
         Ok(())
     }
 
@@ -141,7 +166,10 @@ impl Model {
     pub fn load(path: &Path) -> Result<Self, Error> {
         let (mut tensors, metadata) = read_safetensors_with_metadata(path)?;
         let header = metadata.get(ENTRY).ok_or_else(|| {
-            unusable(path, "is a weight file, not a model that `convextune fit` wrote".into())
+            unusable(
+                path,
+                "is a weight file, not a model that `convextune fit` wrote".into(),
+            )
         })?;
         let broken = |e: serde_json::Error| unusable(path, format!("its header is damaged: {e}"));
         let Version { format_version } = serde_json::from_str(header).map_err(broken)?;
@@ -153,8 +181,9 @@ impl Model {
             return Err(unusable(path, reason));
         }
         let header: Header = serde_json::from_str(header).map_err(broken)?;
-        if !(1..=MAX_BATCH).contains(&header.options.batch) || header.classes.is_empty() {
-            return Err(unusable(path, "its header is damaged: batch or classes".into()));
+        if header.options.batch == 0 || header.classes.is_empty() {
+            let reason = "its header is damaged: it names no classes, or batches of 0 images";
+            return Err(unusable(path, reason.into()));
         }
         let body = assemble(path, &header, &mut tensors)?;
         Ok(Self { header, body })
@@ -162,7 +191,10 @@ impl Model {
 }
 
 fn unusable(path: &Path, reason: String) -> Error {
-    Error::Model { path: path.to_owned(), reason }
+    Error::Model {
+        path: path.to_owned(),
+        reason,
+    }
 }
 
 fn role_name(role: Role) -> &'static str {
@@ -185,7 +217,11 @@ fn assemble(
     let slope = header.options.leaky_slope as f32;
     graph.swap_activation(|activation| activation.leaky(slope));
     let classes = header.classes.len();
-    let linear = convextune_model::ops::Linear { cin: backbone.features(), cout: classes, bias: false };
+    let linear = convextune_model::ops::Linear {
+        cin: backbone.features(),
+        cout: classes,
+        bias: false,
+    };
     let last = graph.output();
     graph.push(HEAD, Op::Linear(linear), &[last]);
     let first_trainable: NodeId = graph.find(&header.first_trainable)?;
@@ -195,7 +231,10 @@ fn assemble(
             Some(tensor) if tensor.data.len() == len => Ok(tensor.data),
             Some(tensor) => Err(unusable(
                 path,
-                format!("tensor `{name}` has {} numbers instead of {len}", tensor.data.len()),
+                format!(
+                    "tensor `{name}` has {} numbers instead of {len}",
+                    tensor.data.len()
+                ),
             )),
             None => Err(unusable(path, format!("tensor `{name}` is missing"))),
         }
@@ -209,12 +248,24 @@ fn assemble(
         }
     }
     for node in graph.nodes() {
-        let count = node.op.operator::<f32>().map_or(0, convextune_model::ops::Operator::buffers);
+        let count = node
+            .op
+            .operator::<f32>()
+            .map_or(0, convextune_model::ops::Operator::buffers);
         if count > 0 {
             statistics.extend(take(format!("stats/{}", node.name), count)?);
         }
     }
-    let bias = take("bias".into(), classes)?.into_iter().map(f64::from).collect();
+    let bias = take("bias".into(), classes)?
+        .into_iter()
+        .map(f64::from)
+        .collect();
     let network = Network::new(graph, w0, statistics);
-    Ok(LqfModel { network, first_trainable, u, bias, keep_f0: header.options.keep_f0 })
+    Ok(LqfModel {
+        network,
+        first_trainable,
+        u,
+        bias,
+        keep_f0: header.options.keep_f0,
+    })
 }

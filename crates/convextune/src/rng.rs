@@ -59,7 +59,10 @@ mod tests {
         let x: Vec<f64> = (0..20_000).map(|_| rng.normal()).collect();
         let mean = x.iter().sum::<f64>() / 2e4;
         let variance = x.iter().map(|v| v * v).sum::<f64>() / 2e4;
-        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
+        assert!(
+            mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05,
+            "{mean} {variance}"
+        );
         assert_ne!(Rng::new(1, "a").next(), Rng::new(1, "b").next());
     }
 

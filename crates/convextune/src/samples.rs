@@ -30,7 +30,10 @@ impl Samples {
     /// Decoded and normalised images.
     pub fn images(source: ImageSource) -> Self {
         let size = source.transform().size();
-        Self { origin: Origin::Images(source), shape: Shape::new(1, size, size, 3) }
+        Self {
+            origin: Origin::Images(source),
+            shape: Shape::new(1, size, size, 3),
+        }
     }
 
     /// Samples of `shape` (of one sample) that lie in memory one after the other.
@@ -39,8 +42,15 @@ impl Samples {
     /// When `data` is not a whole number of samples.
     pub fn memory(shape: Shape, data: Vec<f32>) -> Self {
         let shape = shape.with_n(1);
-        assert_eq!(data.len() % shape.len().max(1), 0, "a whole number of samples");
-        Self { origin: Origin::Memory(data), shape }
+        assert_eq!(
+            data.len() % shape.len().max(1),
+            0,
+            "a whole number of samples"
+        );
+        Self {
+            origin: Origin::Memory(data),
+            shape,
+        }
     }
 
     /// Number of samples.
@@ -83,7 +93,9 @@ impl Samples {
     /// The batches of `size` samples that make up the whole set, in order.
     pub fn batches(&self, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let n = self.len();
-        (0..n).step_by(size).map(move |first| first..(first + size).min(n))
+        (0..n)
+            .step_by(size)
+            .map(move |first| first..(first + size).min(n))
     }
 
     /// The outputs of `network` for all samples, as samples that lie in memory.
@@ -110,7 +122,10 @@ impl Samples {
             executor.recycle_tensor(y);
             reporter.advance(n as u64);
         }
-        Ok(Self { origin: Origin::Memory(data), shape })
+        Ok(Self {
+            origin: Origin::Memory(data),
+            shape,
+        })
     }
 
     /// All numbers, sample by sample, if they lie in memory.

@@ -24,14 +24,24 @@ pub struct Args {
     #[arg(long, default_value = "{}")]
     shared: String,
     /// Solvers to run.
-    #[arg(long, value_delimiter = ',', default_value = "sketch:2048,sketch:8192,sketch:32768,kfac,ekfac,none,dual")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "sketch:2048,sketch:8192,sketch:32768,kfac,ekfac,none,dual"
+    )]
     solvers: Vec<String>,
 }
 
 /// One JSON line a solver. The first one chooses Lambda; the others use it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let job = open(args.folder.clone(), args.backbone.clone(), args.weights.clone(), args.image_size)?;
-    let mut shared: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&args.shared)?;
+    let job = open(
+        args.folder.clone(),
+        args.backbone.clone(),
+        args.weights.clone(),
+        args.image_size,
+    )?;
+    let mut shared: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&args.shared)?;
     for solver in &args.solvers {
         let mut given = shared.clone();
         let (name, size) = solver.split_once(':').unwrap_or((solver, ""));
@@ -59,7 +69,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 "kernel_mean_diagonal": report.kernel_mean_diagonal,
             })
         );
-        shared.insert("weight_decay".into(), serde_json::json!({ "total": report.lambda_total }));
+        shared.insert(
+            "weight_decay".into(),
+            serde_json::json!({ "total": report.lambda_total }),
+        );
     }
     Ok(())
 }

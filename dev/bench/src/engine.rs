@@ -34,14 +34,21 @@ pub struct Args {
 
 /// Prints one JSON line: images per second of the fastest and the median repetition.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .build_global()?;
     if args.mode == "layers" {
         return crate::layers::run(args);
     }
     let network = filled(by_name(&args.backbone)?.graph());
     let mut executor = Executor::new(&network, 0);
     let shape = Shape::new(args.batch, args.size, args.size, 3);
-    let image = Tensor::from_vec(shape, (0..shape.len()).map(|i| (i % 255) as f32 / 128.0 - 1.0).collect());
+    let image = Tensor::from_vec(
+        shape,
+        (0..shape.len())
+            .map(|i| (i % 255) as f32 / 128.0 - 1.0)
+            .collect(),
+    );
     let v = vec![1e-3f32; executor.trainable_len()];
     let mut gw = vec![0.0f32; executor.trainable_len()];
     let mut times = Vec::new();
@@ -61,7 +68,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             "vjp" | "normal" => {
                 let tangent = (args.mode == "normal").then_some(v.as_slice());
                 let recording = executor.record(image.clone(), tangent)?;
-                let g = recording.tangent.clone().unwrap_or_else(|| recording.output.clone());
+                let g = recording
+                    .tangent
+                    .clone()
+                    .unwrap_or_else(|| recording.output.clone());
                 executor.vjp(&recording, g, &mut gw);
                 executor.recycle(recording);
             }

@@ -14,15 +14,27 @@ use crate::engine::{Args, filled};
 /// input, adjoint to the weights.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let network = filled(by_name(&args.backbone)?.graph());
-    let shapes = network.graph().shapes(Shape::new(args.batch, args.size, args.size, 3))?;
+    let shapes = network
+        .graph()
+        .shapes(Shape::new(args.batch, args.size, args.size, 3))?;
     let mut sums: BTreeMap<&str, [f64; 4]> = BTreeMap::new();
     for id in 1..shapes.len() {
-        let Some(times) = node_times(&network, id, &shapes) else { continue };
+        let Some(times) = node_times(&network, id, &shapes) else {
+            continue;
+        };
         let node = &network.graph().nodes()[id];
         let kind = kind(&node.op);
         let [f, d, i, w] = times.map(|t| 1e3 * t);
-        println!("{:40} {:22} {f:8.2} {d:8.2} {i:8.2} {w:8.2}", node.name, format!("{}", shapes[id]));
-        sums.entry(kind).or_default().iter_mut().zip(times).for_each(|(s, t)| *s += 1e3 * t);
+        println!(
+            "{:40} {:22} {f:8.2} {d:8.2} {i:8.2} {w:8.2}",
+            node.name,
+            format!("{}", shapes[id])
+        );
+        sums.entry(kind)
+            .or_default()
+            .iter_mut()
+            .zip(times)
+            .for_each(|(s, t)| *s += 1e3 * t);
     }
     for (kind, [f, d, i, w]) in sums {
         println!("{kind:63} {f:8.1} {d:8.1} {i:8.1} {w:8.1}");
@@ -46,7 +58,12 @@ fn node_times(network: &Network<f32>, id: usize, shapes: &[Shape]) -> Option<[f6
     let op: &dyn Operator<f32> = node.op.operator()?;
     let w = network.node_weights(id);
     let tensor = |s: Shape| {
-        Tensor::from_vec(s, (0..s.len()).map(|i| (i % 253) as f32 / 128.0 - 1.0).collect())
+        Tensor::from_vec(
+            s,
+            (0..s.len())
+                .map(|i| (i % 253) as f32 / 128.0 - 1.0)
+                .collect(),
+        )
     };
     let x: Vec<Tensor<f32>> = node.inputs.iter().map(|i| tensor(shapes[*i])).collect();
     let views: Vec<View<'_, f32>> = x.iter().map(Tensor::view).collect();
@@ -64,12 +81,27 @@ fn node_times(network: &Network<f32>, id: usize, shapes: &[Shape]) -> Option<[f6
         };
         time(0, &mut || op.forward(w, &views, &mut y));
         let dw = (!w.parameters.is_empty()).then_some(w.parameters);
-        time(1, &mut || op.dual(w, dw, &views, &tangents, &mut y, &mut dy));
-        let primal = Primal { inputs: &views, output: y.view() };
-        let cotangent = Cotangent { g: g.view(), repeat: 1 };
+        time(1, &mut || {
+            op.dual(w, dw, &views, &tangents, &mut y, &mut dy)
+        });
+        let primal = Primal {
+            inputs: &views,
+            output: y.view(),
+        };
+        let cotangent = Cotangent {
+            g: g.view(),
+            repeat: 1,
+        };
         time(2, &mut || {
-            let mut slots: Vec<_> =
-                gx.iter_mut().map(|gx| Some(GradientSlot { gx, accumulate: false })).collect();
+            let mut slots: Vec<_> = gx
+                .iter_mut()
+                .map(|gx| {
+                    Some(GradientSlot {
+                        gx,
+                        accumulate: false,
+                    })
+                })
+                .collect();
             op.adjoint_input(w, primal, cotangent, &mut slots);
         });
         time(3, &mut || op.adjoint_weights(w, primal, cotangent, &mut gw));

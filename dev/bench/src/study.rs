@@ -70,13 +70,21 @@ impl Reporter for Lines {
     }
     fn iteration(&self, record: &Record) {
         let gradient = record.relative_gradient_norm;
-        eprintln!("  {} residual {:.2e} gradient {gradient:?} bound {:.2e}", record.iteration, record.relative_residual, record.suboptimality_bound);
+        eprintln!(
+            "  {} residual {:.2e} gradient {gradient:?} bound {:.2e}",
+            record.iteration, record.relative_residual, record.suboptimality_bound
+        );
     }
 }
 
 /// One JSON line a fit.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let job = open(args.folder.clone(), args.backbone.clone(), args.weights.clone(), args.image_size)?;
+    let job = open(
+        args.folder.clone(),
+        args.backbone.clone(),
+        args.weights.clone(),
+        args.image_size,
+    )?;
     for fit in &args.fits {
         let options = options(fit)?;
         let model = job.fit(&options, &mut NoCheckpoints, &Lines)?;

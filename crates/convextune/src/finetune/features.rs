@@ -34,19 +34,25 @@ impl Features {
     /// From `n` rows that lie one after the other.
     pub fn from_rows(rows: &[f32], n: usize) -> Self {
         let d = rows.len() / n.max(1);
-        Self { phi: Mat::from_fn(n, d, |i, j| f64::from(rows[i * d + j])) }
+        Self {
+            phi: Mat::from_fn(n, d, |i, j| f64::from(rows[i * d + j])),
+        }
     }
 
     /// Some of the rows.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
-        Self { phi: Mat::from_fn(rows.len(), self.phi.ncols(), |i, j| self.phi[(rows[i], j)]) }
+        Self {
+            phi: Mat::from_fn(rows.len(), self.phi.ncols(), |i, j| self.phi[(rows[i], j)]),
+        }
     }
 }
 
 /// `alpha * onehot(y)`, `N x C`.
 pub fn targets(labels: &[usize], classes: usize, alpha: f64) -> Mat<f64> {
-    Mat::from_fn(labels.len(), classes, |i, c| if labels[i] == c { alpha } else { 0.0 })
+    Mat::from_fn(labels.len(), classes, |i, c| {
+        if labels[i] == c { alpha } else { 0.0 }
+    })
 }
 
 impl Features {

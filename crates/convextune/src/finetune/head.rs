@@ -16,7 +16,9 @@ const GRID: usize = 25;
 pub fn random_head(features: usize, classes: usize, scale: f64, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed, "head");
     let deviation = scale / (features as f64).sqrt();
-    (0..features * classes).map(|_| (deviation * rng.normal()) as f32).collect()
+    (0..features * classes)
+        .map(|_| (deviation * rng.normal()) as f32)
+        .collect()
 }
 
 /// The ridge head of `features`, its Lambda chosen by leave-one-out, scaled to rows of mean
@@ -38,7 +40,9 @@ pub fn ridge_head(
     let mean = (0..classes).map(length).sum::<f64>() / classes as f64;
     let factor = if mean > 0.0 { scale / mean } else { 1.0 };
     let d = weights.nrows();
-    Ok((0..d * classes).map(|i| (factor * weights[(i / classes, i % classes)]) as f32).collect())
+    Ok((0..d * classes)
+        .map(|i| (factor * weights[(i / classes, i % classes)]) as f32)
+        .collect())
 }
 
 /// The weight decay of a head-only ridge model with the least leave-one-out error.

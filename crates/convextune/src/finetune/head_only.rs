@@ -76,7 +76,11 @@ pub fn fit_lqf_fc(
         status: Status::Converged,
         leave_one_out_error: Some(error_rate(&held_out, labels)),
     };
-    Ok(HeadOnlyFit { head, record, outputs })
+    Ok(HeadOnlyFit {
+        head,
+        record,
+        outputs,
+    })
 }
 
 /// Multinomial logistic regression.
@@ -96,12 +100,18 @@ pub fn fit_fc(
             reporter.stage("cross validation", 0);
             let unit = problem.mean_square().max(f64::MIN_POSITIVE);
             let grid = log_grid(1e-5 * unit, 10.0 * unit, 13)?;
-            let rough = LogisticOptions { tolerance: 1e-3, ..LogisticOptions::default() };
+            let rough = LogisticOptions {
+                tolerance: 1e-3,
+                ..LogisticOptions::default()
+            };
             let folds = problem.cross_validate(&grid, FOLDS, options.seed, &rough)?;
             (folds.choice.lambda, LambdaSource::CrossValidation)
         }
     };
-    let exact = LogisticOptions { tolerance: options.tolerance.min(1e-6), ..Default::default() };
+    let exact = LogisticOptions {
+        tolerance: options.tolerance.min(1e-6),
+        ..Default::default()
+    };
     let mut observer = |progress: &Progress<'_>| {
         reporter.iteration(&progress.record);
         ControlFlow::Continue(())
@@ -118,7 +128,11 @@ pub fn fit_fc(
         status: fit.status,
         leave_one_out_error: None,
     };
-    Ok(HeadOnlyFit { head: fit.head, record, outputs })
+    Ok(HeadOnlyFit {
+        head: fit.head,
+        record,
+        outputs,
+    })
 }
 
 fn given(options: &FitOptions, n: usize) -> Option<f64> {
@@ -131,7 +145,9 @@ fn given(options: &FitOptions, n: usize) -> Option<f64> {
 
 /// Share of rows of `outputs` whose largest entry is not at the row's label.
 pub fn error_rate(outputs: &Mat<f64>, labels: &[usize]) -> f64 {
-    let wrong = (0..labels.len()).filter(|i| predicted(outputs, *i) != labels[*i]).count();
+    let wrong = (0..labels.len())
+        .filter(|i| predicted(outputs, *i) != labels[*i])
+        .count();
     wrong as f64 / labels.len().max(1) as f64
 }
 

@@ -8,7 +8,9 @@ use convextune_solve::quadratic::{
     Identity, Intercept, KernelRidge, PcgOptions, PcgState, Preconditioner, RidgeProblem, Sketch,
     SketchForm, SketchedKernel, Start, solve_dual, solve_primal,
 };
-use convextune_solve::{Centred, Certificate, LinearOperator, Observer, Progress, Solution, Status, Work};
+use convextune_solve::{
+    Centred, Certificate, LinearOperator, Observer, Progress, Solution, Status, Work,
+};
 use serde::{Deserialize, Serialize};
 
 use super::features::{Features, targets};
@@ -142,7 +144,9 @@ pub fn fit_lqf(
     let frozen;
     let samples = if cut > 0 {
         reporter.stage("frozen stages", data.samples.len() as u64);
-        frozen = data.samples.through(&split.prefix, options.batch, reporter)?;
+        frozen = data
+            .samples
+            .through(&split.prefix, options.batch, reporter)?;
         &frozen
     } else {
         data.samples
@@ -158,7 +162,11 @@ pub fn fit_lqf(
         bias: solved.bias,
         keep_f0: options.keep_f0,
     };
-    Ok(LqfFit { model, record: solved.record, outputs: solved.outputs })
+    Ok(LqfFit {
+        model,
+        record: solved.record,
+        outputs: solved.outputs,
+    })
 }
 
 fn with_initial_head(
@@ -169,9 +177,12 @@ fn with_initial_head(
 ) -> Result<Network<f32>, Error> {
     let features = match options.head_init {
         HeadInit::Random => None,
-        HeadInit::Ridge | HeadInit::Split => {
-            Some(Features::of(backbone, data.samples, options.batch, reporter)?)
-        }
+        HeadInit::Ridge | HeadInit::Split => Some(Features::of(
+            backbone,
+            data.samples,
+            options.batch,
+            reporter,
+        )?),
     };
     let shapes = backbone.graph().shapes(data.samples.shape())?;
     let width = shapes.last().map_or(0, |s| s.c);
@@ -204,7 +215,9 @@ fn solve(
     let n = data.samples.len();
     let classes = data.classes;
     let y = targets(data.labels, classes, options.alpha);
-    let mut target: Vec<f64> = (0..n * classes).map(|r| y[(r / classes, r % classes)]).collect();
+    let mut target: Vec<f64> = (0..n * classes)
+        .map(|r| y[(r / classes, r % classes)])
+        .collect();
     if options.keep_f0 {
         reporter.stage("initial outputs", n as u64);
         target.iter_mut().zip(lin.f0()?).for_each(|(t, f)| *t -= f);
@@ -218,7 +231,9 @@ fn solve(
     let (lambda, lambda_source, unit) = match (&resumed, options.weight_decay) {
         (_, WeightDecay::Total(total)) => (total, LambdaSource::Given, None),
         (_, WeightDecay::PerSample(each)) => (each * n as f64, LambdaSource::Given, None),
-        (Some(checkpoint), WeightDecay::Auto) => (checkpoint.lambda, LambdaSource::Checkpoint, None),
+        (Some(checkpoint), WeightDecay::Auto) => {
+            (checkpoint.lambda, LambdaSource::Checkpoint, None)
+        }
         (None, WeightDecay::Auto) => {
             let choice = choose(lin, prepared.rows(), &target, data, options, reporter)?;
             (choice.lambda, choice.source, choice.unit)
@@ -229,8 +244,15 @@ fn solve(
     let start = resumed.map_or(Start::Zero, |c| Start::Resume(Box::new(c.state)));
     let before = lin.work();
     reporter.stage("solver", 0);
-    let pcg = PcgOptions { tolerance: options.tolerance, max_iterations: options.max_passes / 2 };
-    let mut observer = Watch { reporter, checkpoints, lambda };
+    let pcg = PcgOptions {
+        tolerance: options.tolerance,
+        max_iterations: options.max_passes / 2,
+    };
+    let mut observer = Watch {
+        reporter,
+        checkpoints,
+        lambda,
+    };
     let solution = prepared.solve(&problem, &pcg, start, &mut observer)?;
     let solver_work = lin.work() - before;
     reporter.stage("training error", n as u64);
@@ -253,7 +275,12 @@ fn solve(
         work: lin.work(),
         preconditioner_cost: cost(preconditioner_work),
     };
-    Ok(Solved { solution, bias, outputs, record })
+    Ok(Solved {
+        solution,
+        bias,
+        outputs,
+        record,
+    })
 }
 
 /// Work in forward passes over the data, by the cost model of [`super::plan`].
@@ -293,7 +320,10 @@ impl Observer for Watch<'_> {
     fn iteration(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
         self.reporter.iteration(&progress.record);
         if let Some(state) = progress.state {
-            self.checkpoints.save(&CheckpointView { lambda: self.lambda, state });
+            self.checkpoints.save(&CheckpointView {
+                lambda: self.lambda,
+                state,
+            });
         }
         ControlFlow::Continue(())
     }
@@ -302,7 +332,10 @@ impl Observer for Watch<'_> {
 /// What was computed before the first iteration.
 enum Prepared {
     Kernel(KernelRidge),
-    Sketch { rows: Option<SketchedRows>, kernel: SketchedKernel },
+    Sketch {
+        rows: Option<SketchedRows>,
+        kernel: SketchedKernel,
+    },
     Curvature(Curvature),
     Nothing,
 }
@@ -318,7 +351,11 @@ fn prepare(
     if plan.solver == SolverChoice::Dual {
         reporter.stage("dual kernel", n * lin.kernel_passes(KERNEL_BYTES) as u64);
         let kernel = lin.kernel(KERNEL_BYTES)?;
-        return Ok(Prepared::Kernel(KernelRidge::new(kernel, lin.outputs(), Intercept::Free)?));
+        return Ok(Prepared::Kernel(KernelRidge::new(
+            kernel,
+            lin.outputs(),
+            Intercept::Free,
+        )?));
     }
     match plan.precondition {
         PreconditionerChoice::Sketch => {
@@ -336,12 +373,19 @@ fn prepare(
                 Intercept::Free,
                 SketchForm::Auto,
             )?;
-            Ok(Prepared::Sketch { rows: Some(rows), kernel })
+            Ok(Prepared::Sketch {
+                rows: Some(rows),
+                kernel,
+            })
         }
         PreconditionerChoice::Kfac | PreconditionerChoice::Ekfac => {
             let rescale = plan.precondition == PreconditionerChoice::Ekfac;
             reporter.stage("curvature", n * (1 + u64::from(rescale)));
-            let options = CurvatureOptions { probes: 1, seed: options.seed, rescale };
+            let options = CurvatureOptions {
+                probes: 1,
+                seed: options.seed,
+                rescale,
+            };
             Ok(Prepared::Curvature(lin.curvature(options)?))
         }
         PreconditionerChoice::Auto | PreconditionerChoice::None => Ok(Prepared::Nothing),
@@ -359,7 +403,9 @@ impl Prepared {
         use super::weight_decay::Evidence;
         match self {
             Self::Kernel(kernel) => Evidence::Kernel(kernel),
-            Self::Sketch { rows: Some(rows), .. } => Evidence::Sketch(rows),
+            Self::Sketch {
+                rows: Some(rows), ..
+            } => Evidence::Sketch(rows),
             _ => Evidence::Nothing,
         }
     }
@@ -376,13 +422,31 @@ impl Prepared {
             Self::Kernel(kernel) => closed_form(kernel, problem, options, observer),
             Self::Sketch { kernel, .. } => {
                 let preconditioner = kernel.factorise(problem.lambda())?;
-                Ok(solve_dual(problem, preconditioner.as_ref(), options, start, observer)?)
+                Ok(solve_dual(
+                    problem,
+                    preconditioner.as_ref(),
+                    options,
+                    start,
+                    observer,
+                )?)
             }
             Self::Curvature(curvature) => {
                 let preconditioner = curvature.preconditioner(problem.lambda())?;
-                Ok(solve_primal(problem, &preconditioner, options, start, observer)?)
+                Ok(solve_primal(
+                    problem,
+                    &preconditioner,
+                    options,
+                    start,
+                    observer,
+                )?)
             }
-            Self::Nothing => Ok(solve_dual(problem, &Identity(rows), options, start, observer)?),
+            Self::Nothing => Ok(solve_dual(
+                problem,
+                &Identity(rows),
+                options,
+                start,
+                observer,
+            )?),
         }
     }
 }
@@ -397,7 +461,13 @@ fn closed_form(
 ) -> Result<Solution, Error> {
     let factor = kernel.cholesky(problem.lambda())?;
     let a = factor.dual(problem.target())?;
-    Ok(solve_dual(problem, &Factor(&factor, a.len()), options, Start::Warm(a), observer)?)
+    Ok(solve_dual(
+        problem,
+        &Factor(&factor, a.len()),
+        options,
+        Start::Warm(a),
+        observer,
+    )?)
 }
 
 /// The kernel's Cholesky factor as a preconditioner.
@@ -418,11 +488,19 @@ impl Preconditioner for Factor<'_> {
 
 /// Rows of a sketch that belong to `chosen` samples.
 pub(crate) fn select(rows: &SketchedRows, chosen: &[usize], n: usize) -> (Sketch, Features) {
-    let Sketch { rows: z, width, classes } = &rows.sketch;
+    let Sketch {
+        rows: z,
+        width,
+        classes,
+    } = &rows.sketch;
     let mut picked = Vec::with_capacity(chosen.len() * classes * width);
     for i in chosen {
         picked.extend_from_slice(&z[i * classes * width..(i + 1) * classes * width]);
     }
-    let sketch = Sketch { rows: picked, width: *width, classes: *classes };
+    let sketch = Sketch {
+        rows: picked,
+        width: *width,
+        classes: *classes,
+    };
     (sketch, features(rows, n).select(chosen))
 }

@@ -8,15 +8,11 @@ mod options;
 mod plan;
 mod weight_decay;
 
-pub use head_only::{
-    HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted,
-};
+pub use head_only::{HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted};
 pub use lqf::{
     Checkpoint, CheckpointView, Checkpoints, LqfFit, LqfModel, LqfRecord, NoCheckpoints,
     TrainingSet, fit_lqf,
 };
-pub use options::{
-    FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay,
-};
+pub use options::{FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay};
 pub use plan::{Plan, Sizes, multiply_adds, plan};
 pub use weight_decay::LambdaSource;

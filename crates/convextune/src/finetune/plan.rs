@@ -73,12 +73,19 @@ impl Sizes {
     fn sketch_size(&self) -> usize {
         let rows = self.rows() as usize;
         let fitting = (SKETCH_BYTES / (4 * rows.max(1))).clamp(256, 32_768);
-        (8 * rows).next_power_of_two().clamp(2048, 32_768).min(fitting)
+        (8 * rows)
+            .next_power_of_two()
+            .clamp(2048, 32_768)
+            .min(fitting)
     }
 
     fn sketch_cost(&self, k: usize) -> f64 {
         let (rows, k) = (self.rows(), k as f64);
-        let gram = if rows <= k { rows * rows * k / 2.0 } else { rows * k * k / 2.0 };
+        let gram = if rows <= k {
+            rows * rows * k / 2.0
+        } else {
+            rows * k * k / 2.0
+        };
         let iterations = 5.0 + 3.0 * (rows / k).sqrt();
         1.0 + 2.0 * self.classes as f64 + self.units(gram) + 6.0 * iterations
     }
@@ -105,7 +112,10 @@ pub fn plan(sizes: &Sizes, options: &FitOptions) -> Plan {
     let wanted = |(choice, _): &(PreconditionerChoice, f64)| {
         options.precondition == PreconditionerChoice::Auto || options.precondition == *choice
     };
-    let best = pcg.into_iter().filter(wanted).min_by(|a, b| a.1.total_cmp(&b.1));
+    let best = pcg
+        .into_iter()
+        .filter(wanted)
+        .min_by(|a, b| a.1.total_cmp(&b.1));
     let (precondition, cost) = best.unwrap_or((PreconditionerChoice::None, sizes.plain_cost()));
     let fits = sizes.rows() as usize <= LARGEST_KERNEL;
     let dual = match options.solver {
@@ -115,14 +125,25 @@ pub fn plan(sizes: &Sizes, options: &FitOptions) -> Plan {
             fits && options.precondition == PreconditionerChoice::Auto && sizes.dual_cost() < cost
         }
     };
-    let solver = if dual { SolverChoice::Dual } else { SolverChoice::Pcg };
+    let solver = if dual {
+        SolverChoice::Dual
+    } else {
+        SolverChoice::Pcg
+    };
     let expected_cost = if dual { sizes.dual_cost() } else { cost };
-    Plan { solver, precondition, sketch_size: k, expected_cost }
+    Plan {
+        solver,
+        precondition,
+        sketch_size: k,
+        expected_cost,
+    }
 }
 
 /// Multiply-adds of a forward pass of one sample of shape `input`; 0 where shapes do not fit.
 pub fn multiply_adds(graph: &Graph, input: Shape) -> f64 {
-    let Ok(shapes) = graph.shapes(input.with_n(1)) else { return 0.0 };
+    let Ok(shapes) = graph.shapes(input.with_n(1)) else {
+        return 0.0;
+    };
     let cost = |(node, y): (&convextune_model::graph::Node, &Shape)| match &node.op {
         Op::Conv2d(conv) => {
             let taps = conv.window.kernel[0] * conv.window.kernel[1];
@@ -139,7 +160,13 @@ mod tests {
     use super::*;
 
     fn sizes(samples: usize, classes: usize) -> Sizes {
-        Sizes { samples, classes, weights: 3_400_000, forward: 4e8, kernel_runs: samples * classes / 140 + 1 }
+        Sizes {
+            samples,
+            classes,
+            weights: 3_400_000,
+            forward: 4e8,
+            kernel_runs: samples * classes / 140 + 1,
+        }
     }
 
     #[test]
@@ -147,7 +174,10 @@ mod tests {
         let options = FitOptions::default();
         assert_eq!(plan(&sizes(10, 2), &options).solver, SolverChoice::Dual);
         let large = plan(&sizes(1000, 10), &options);
-        assert_eq!((large.solver, large.precondition), (SolverChoice::Pcg, PreconditionerChoice::Sketch));
+        assert_eq!(
+            (large.solver, large.precondition),
+            (SolverChoice::Pcg, PreconditionerChoice::Sketch)
+        );
     }
 
     #[test]
@@ -157,8 +187,14 @@ mod tests {
             ..FitOptions::default()
         };
         let chosen = plan(&sizes(10, 2), &options);
-        assert_eq!((chosen.solver, chosen.precondition), (SolverChoice::Pcg, PreconditionerChoice::Kfac));
-        let options = FitOptions { solver: SolverChoice::Dual, ..FitOptions::default() };
+        assert_eq!(
+            (chosen.solver, chosen.precondition),
+            (SolverChoice::Pcg, PreconditionerChoice::Kfac)
+        );
+        let options = FitOptions {
+            solver: SolverChoice::Dual,
+            ..FitOptions::default()
+        };
         assert_eq!(plan(&sizes(1000, 10), &options).solver, SolverChoice::Dual);
     }
 

@@ -97,14 +97,19 @@ pub fn choose(
                 Intercept::None,
                 SketchForm::Gram,
             )?;
-            let matrix = sketched.kernel().map(|k| k.to_owned()).unwrap_or_else(Mat::new);
+            let matrix = sketched
+                .kernel()
+                .map(|k| k.to_owned())
+                .unwrap_or_else(Mat::new);
             let kernel = KernelRidge::new(matrix, data.classes, Intercept::Free)?;
             if honest.is_empty() {
                 return by_head(&features(rows, n), kernel.mean_diagonal(), data);
             }
             let c = data.classes;
-            let t: Vec<f64> =
-                chosen.iter().flat_map(|i| t[i * c..(i + 1) * c].iter().copied()).collect();
+            let t: Vec<f64> = chosen
+                .iter()
+                .flat_map(|i| t[i * c..(i + 1) * c].iter().copied())
+                .collect();
             let honest: Vec<usize> = (0..chosen.len())
                 .filter(|i| honest.binary_search(&chosen[*i]).is_ok())
                 .collect();
@@ -112,7 +117,11 @@ pub fn choose(
         }
         Evidence::Nothing => {
             let phi = Features::of_head(lin, reporter)?;
-            let unit = lin.mean_diagonal(CurvatureOptions { probes: 1, seed: options.seed, rescale: false })?;
+            let unit = lin.mean_diagonal(CurvatureOptions {
+                probes: 1,
+                seed: options.seed,
+                rescale: false,
+            })?;
             by_head(&phi, unit, data)
         }
     }
@@ -154,13 +163,22 @@ fn by_leave_one_out(
     for ratio in GRID {
         let lambda = ratio * unit;
         let residuals = kernel.cholesky(lambda)?.inverse().leave_one_out(t)?;
-        let of = |i: &usize| residuals[i * classes..(i + 1) * classes].iter().map(|e| e * e).sum::<f64>();
+        let of = |i: &usize| {
+            residuals[i * classes..(i + 1) * classes]
+                .iter()
+                .map(|e| e * e)
+                .sum::<f64>()
+        };
         let error = honest.iter().map(of).sum::<f64>();
         if error < best.0 {
             best = (error, lambda);
         }
     }
-    Ok(Choice { lambda: best.1, source: LambdaSource::LeaveOneOut, unit: Some(unit) })
+    Ok(Choice {
+        lambda: best.1,
+        source: LambdaSource::LeaveOneOut,
+        unit: Some(unit),
+    })
 }
 
 fn by_head(phi: &Features, unit: f64, data: TrainingSet<'_>) -> Result<Choice, Error> {

@@ -66,7 +66,11 @@ impl Curvature {
 /// Sums over samples and probes for one layer.
 enum Sums {
     /// A (`m x m`), G (`n x n`), and the number of positions of all samples.
-    Kronecker { a: Square, g: Square, positions: f64 },
+    Kronecker {
+        a: Square,
+        g: Square,
+        positions: f64,
+    },
     /// One small matrix a channel: entry `j` of channel `c` is parameter `j * channels + c`.
     Channels(Vec<Square>),
     /// Squared gradients.
@@ -82,15 +86,26 @@ struct Square {
 
 impl Square {
     fn zeros(size: usize) -> Self {
-        Self { size, data: vec![0.0; size * size] }
+        Self {
+            size,
+            data: vec![0.0; size * size],
+        }
     }
 
     /// `+= x'x` for `x` of `rows x size`.
     fn add_gram(&mut self, x: &[f32], rows: usize) {
         let mut part = vec![0.0f32; self.size * self.size];
         let x = Mat::new(x, rows, self.size);
-        gemm_parallel(MatMut::new(&mut part, self.size, self.size), false, x.t(), x);
-        self.data.par_iter_mut().zip(&part).for_each(|(s, p)| *s += f64::from(*p));
+        gemm_parallel(
+            MatMut::new(&mut part, self.size, self.size),
+            false,
+            x.t(),
+            x,
+        );
+        self.data
+            .par_iter_mut()
+            .zip(&part)
+            .for_each(|(s, p)| *s += f64::from(*p));
     }
 
     fn scaled(&self, factor: f64) -> Dense<f64> {
@@ -111,7 +126,9 @@ impl Linearization<'_> {
         let probe = |i: usize, j: usize, g: &mut [f32]| probe(options.seed, (i, j), g);
         self.for_directions(options.probes, probe, |layer, rows| {
             let op = &self.network().graph().nodes()[layer.node].op;
-            let sums = sums.entry(layer.node).or_insert_with(|| Sums::new(op, layer));
+            let sums = sums
+                .entry(layer.node)
+                .or_insert_with(|| Sums::new(op, layer));
             sums.add(op, layer, rows);
         })?;
         let offset = self.offset;
@@ -125,7 +142,9 @@ impl Linearization<'_> {
         if options.rescale {
             self.rescale(options, &mut blocks)?;
         }
-        Ok(Curvature { blocks: blocks.into_values().collect() })
+        Ok(Curvature {
+            blocks: blocks.into_values().collect(),
+        })
     }
 
     /// Replaces the eigenvalues of every Kronecker block but the head's by measured ones.
@@ -138,7 +157,9 @@ impl Linearization<'_> {
         let mut measured: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
         let probe = |i: usize, j: usize, g: &mut [f32]| probe(options.seed, (i, j), g);
         self.for_directions(options.probes, probe, |layer, _| {
-            let Some((_, Block::Kronecker(block))) = blocks.get(&layer.node) else { return };
+            let Some((_, Block::Kronecker(block))) = blocks.get(&layer.node) else {
+                return;
+            };
             if layer.node == head {
                 return;
             }
@@ -154,7 +175,9 @@ impl Linearization<'_> {
             }
         })?;
         for (node, mut eigenvalues) in measured {
-            eigenvalues.iter_mut().for_each(|s| *s /= options.probes as f64);
+            eigenvalues
+                .iter_mut()
+                .for_each(|s| *s /= options.probes as f64);
             if let Some((_, slot)) = blocks.get_mut(&node)
                 && let Block::Kronecker(block) = slot
             {
@@ -167,7 +190,10 @@ impl Linearization<'_> {
 
 /// Writes probe `j` of sample `i`: standard normal numbers.
 fn probe(seed: u64, (i, j): (usize, usize), g: &mut [f32]) {
-    let mut rng = Rng::new(seed.wrapping_add((i as u64) << 20).wrapping_add(j as u64), "probe");
+    let mut rng = Rng::new(
+        seed.wrapping_add((i as u64) << 20).wrapping_add(j as u64),
+        "probe",
+    );
     g.iter_mut().for_each(|g| *g = rng.normal() as f32);
 }
 
@@ -266,7 +292,9 @@ impl Sums {
 fn centred(a: &Square, samples: f64) -> Dense<f64> {
     let d = a.size - 1;
     let full = a.scaled(1.0);
-    Dense::from_fn(d, d, |i, j| full[(i, j)] - full[(i, d)] * full[(d, j)] / samples)
+    Dense::from_fn(d, d, |i, j| {
+        full[(i, j)] - full[(i, d)] * full[(d, j)] / samples
+    })
 }
 
 fn add_outer(block: &mut Square, entry: impl Fn(usize) -> f64) {
@@ -280,7 +308,9 @@ fn add_outer(block: &mut Square, entry: impl Fn(usize) -> f64) {
 
 /// `a += ` the sum over samples and positions of patch patch'; returns the number of positions.
 fn add_patches(conv: &Conv2d, x: View<'_, f32>, a: &mut Square) -> f64 {
-    let Ok(window) = conv.window_on(x.shape) else { return 0.0 };
+    let Ok(window) = conv.window_on(x.shape) else {
+        return 0.0;
+    };
     let pixels = x.shape.n * window.pixels();
     if window.is_pointwise() && !conv.bias {
         a.add_gram(x.data, pixels);
@@ -293,7 +323,14 @@ fn add_patches(conv: &Conv2d, x: View<'_, f32>, a: &mut Square) -> f64 {
         let rows = tile.par_chunks_mut(64 * depth).enumerate();
         rows.for_each(|(i, rows)| {
             let channels = Channels::all(conv.cin);
-            gather(x.data, &window, channels, 0..window.taps(), first + 64 * i, rows);
+            gather(
+                x.data,
+                &window,
+                channels,
+                0..window.taps(),
+                first + 64 * i,
+                rows,
+            );
         });
         if conv.bias {
             tile = with_ones(&tile, depth);
@@ -311,7 +348,9 @@ fn add_features(x: View<'_, f32>, a: &mut Square) -> f64 {
 
 /// The rows of `x` (width `d`) with a 1 appended to each.
 fn with_ones(x: &[f32], d: usize) -> Vec<f32> {
-    x.chunks_exact(d).flat_map(|row| row.iter().copied().chain([1.0])).collect()
+    x.chunks_exact(d)
+        .flat_map(|row| row.iter().copied().chain([1.0]))
+        .collect()
 }
 
 impl Linearization<'_> {

@@ -46,8 +46,10 @@ impl Linearization<'_> {
         for samples in self.samples.batches(batch) {
             let recording = executor.record(self.samples.batch(samples.clone())?, None)?;
             for first in (0..directions).step_by(run) {
-                let rows =
-                    Rows { samples: samples.clone(), directions: first..(first + run).min(directions) };
+                let rows = Rows {
+                    samples: samples.clone(),
+                    directions: first..(first + run).min(directions),
+                };
                 let (n, r) = (samples.len(), rows.directions.len());
                 let mut g = Tensor::zeros(Shape::new(n * r, 1, 1, c));
                 for (row, g) in g.data_mut().chunks_exact_mut(c).enumerate() {
@@ -59,7 +61,11 @@ impl Linearization<'_> {
             self.reporter.advance(samples.len() as u64);
         }
         let vjps = directions as u64;
-        self.count(Work { passes: 1.0, vjps, ..Work::default() });
+        self.count(Work {
+            passes: 1.0,
+            vjps,
+            ..Work::default()
+        });
         Ok(())
     }
 

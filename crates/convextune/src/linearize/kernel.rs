@@ -78,15 +78,20 @@ impl Linearization<'_> {
             if layer.node == head && first_run && rows.directions.start == 0 {
                 features.extend_from_slice(layer.primal.inputs[0].data);
             }
-            let Some(columns) = run.get(&layer.node) else { return };
+            let Some(columns) = run.get(&layer.node) else {
+                return;
+            };
             let batch = &mut j[rows.samples.start * c * width..rows.samples.end * c * width];
-            batch.par_chunks_mut(width).enumerate().for_each(|(row, j)| {
-                let (sample, class) = (row / c, row % c);
-                if rows.directions.contains(&class) {
-                    let direction = class - rows.directions.start;
-                    layer.add_one_to(sample, direction, &mut j[columns.clone()]);
-                }
-            });
+            batch
+                .par_chunks_mut(width)
+                .enumerate()
+                .for_each(|(row, j)| {
+                    let (sample, class) = (row / c, row % c);
+                    if rows.directions.contains(&class) {
+                        let direction = class - rows.directions.start;
+                        layer.add_one_to(sample, direction, &mut j[columns.clone()]);
+                    }
+                });
         })?;
         add_gram(&j, self.rows(), width, kernel);
         Ok(())
@@ -97,11 +102,14 @@ impl Linearization<'_> {
         let (n, c) = (self.samples().len(), self.outputs());
         let mut gram = vec![0.0f64; n * n];
         add_gram(features, n, features.len() / n.max(1), &mut gram);
-        kernel.par_chunks_mut(n * c).enumerate().for_each(|(row, kernel)| {
-            for i in 0..n {
-                kernel[i * c + row % c] += gram[(row / c) * n + i];
-            }
-        });
+        kernel
+            .par_chunks_mut(n * c)
+            .enumerate()
+            .for_each(|(row, kernel)| {
+                for i in 0..n {
+                    kernel[i * c + row % c] += gram[(row / c) * n + i];
+                }
+            });
     }
 }
 
@@ -112,6 +120,8 @@ fn add_gram(a: &[f32], rows: usize, cols: usize, gram: &mut [f64]) {
         let depth = DEPTH.min(cols - first);
         let block = Mat::strided(&a[first..], rows, depth, cols);
         gemm_parallel(MatMut::new(&mut part, rows, rows), false, block, block.t());
-        gram.par_iter_mut().zip(&part).for_each(|(g, p)| *g += f64::from(*p));
+        gram.par_iter_mut()
+            .zip(&part)
+            .for_each(|(g, p)| *g += f64::from(*p));
     }
 }

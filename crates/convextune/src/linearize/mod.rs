@@ -107,7 +107,10 @@ impl<'a> Linearization<'a> {
             executor.recycle_tensor(y);
             Ok(())
         })?;
-        self.count(Work { passes: 1.0, ..Work::default() });
+        self.count(Work {
+            passes: 1.0,
+            ..Work::default()
+        });
         Ok(out)
     }
 
@@ -117,7 +120,10 @@ impl<'a> Linearization<'a> {
     /// When a sample cannot be read.
     pub fn outputs_at(&self, u: &[f64]) -> Result<(Vec<f64>, Vec<f64>), Error> {
         let v = narrow(u);
-        let (mut f0, mut ju) = (Vec::with_capacity(self.rows()), Vec::with_capacity(self.rows()));
+        let (mut f0, mut ju) = (
+            Vec::with_capacity(self.rows()),
+            Vec::with_capacity(self.rows()),
+        );
         self.for_batches(|executor, x, _| {
             let (y, dy) = executor.dual(x, &v)?;
             f0.extend(y.data().iter().map(|v| f64::from(*v)));
@@ -126,7 +132,11 @@ impl<'a> Linearization<'a> {
             executor.recycle_tensor(dy);
             Ok(())
         })?;
-        self.count(Work { passes: 1.0, jvps: 1, ..Work::default() });
+        self.count(Work {
+            passes: 1.0,
+            jvps: 1,
+            ..Work::default()
+        });
         Ok((f0, ju))
     }
 
@@ -141,7 +151,11 @@ impl<'a> Linearization<'a> {
     ) -> Result<(), Error> {
         let mut executor = self.executor.borrow_mut();
         for range in self.samples.batches(self.batch) {
-            f(&mut executor, self.samples.batch(range.clone())?, range.clone())?;
+            f(
+                &mut executor,
+                self.samples.batch(range.clone())?,
+                range.clone(),
+            )?;
             self.reporter.advance(range.len() as u64);
         }
         Ok(())
@@ -189,14 +203,26 @@ impl LinearOperator for Linearization<'_> {
             executor.recycle_tensor(dy);
             Ok(())
         });
-        self.count(Work { passes: 1.0, jvps: 1, ..Work::default() });
+        self.count(Work {
+            passes: 1.0,
+            jvps: 1,
+            ..Work::default()
+        });
         pass.map_err(OperatorError::new)
     }
 
     fn apply_adjoint(&self, y: &[f64], x: &mut [f64]) -> Result<(), OperatorError> {
         let c = self.outputs;
-        let pass = self.adjoint_pass(None, |range, _| narrow(&y[range.start * c..range.end * c]), x);
-        self.count(Work { passes: 1.0, vjps: 1, ..Work::default() });
+        let pass = self.adjoint_pass(
+            None,
+            |range, _| narrow(&y[range.start * c..range.end * c]),
+            x,
+        );
+        self.count(Work {
+            passes: 1.0,
+            vjps: 1,
+            ..Work::default()
+        });
         pass.map_err(OperatorError::new)
     }
 
@@ -214,7 +240,13 @@ impl LinearOperator for Linearization<'_> {
             dy
         };
         let pass = self.adjoint_pass(Some(&v), gradient, out);
-        self.count(Work { passes: 1.0, jvps: 1, vjps: 1, normal_products: 1, ..Work::default() });
+        self.count(Work {
+            passes: 1.0,
+            jvps: 1,
+            vjps: 1,
+            normal_products: 1,
+            ..Work::default()
+        });
         pass.map_err(OperatorError::new)
     }
 
@@ -226,7 +258,10 @@ impl LinearOperator for Linearization<'_> {
     ) -> Result<(), OperatorError> {
         self.apply_adjoint(y, preimage)?;
         self.apply(preimage, out)?;
-        self.count(Work { normal_products: 1, ..Work::default() });
+        self.count(Work {
+            normal_products: 1,
+            ..Work::default()
+        });
         Ok(())
     }
 
@@ -236,7 +271,10 @@ impl LinearOperator for Linearization<'_> {
 }
 
 fn narrow(x: &[f64]) -> Vec<f32> {
-    x.par_iter().with_min_len(1 << 14).map(|v| *v as f32).collect()
+    x.par_iter()
+        .with_min_len(1 << 14)
+        .map(|v| *v as f32)
+        .collect()
 }
 
 fn widen_into(out: &mut [f64], x: &[f32]) {
@@ -246,9 +284,11 @@ fn widen_into(out: &mut [f64], x: &[f32]) {
 }
 
 fn add_wide(out: &mut [f64], x: &[f32]) {
-    out.par_chunks_mut(1 << 14).zip(x.par_chunks(1 << 14)).for_each(|(out, x)| {
-        for (o, x) in out.iter_mut().zip(x) {
-            *o += f64::from(*x);
-        }
-    });
+    out.par_chunks_mut(1 << 14)
+        .zip(x.par_chunks(1 << 14))
+        .for_each(|(out, x)| {
+            for (o, x) in out.iter_mut().zip(x) {
+                *o += f64::from(*x);
+            }
+        });
 }

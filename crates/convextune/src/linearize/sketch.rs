@@ -64,7 +64,14 @@ impl Linearization<'_> {
             let z = &mut z[first..rows.samples.end * c * k];
             add_layer(layer, rows, options.seed, (c, k), z);
         })?;
-        Ok(SketchedRows { sketch: Sketch { rows: z, width: k, classes: c }, features })
+        Ok(SketchedRows {
+            sketch: Sketch {
+                rows: z,
+                width: k,
+                classes: c,
+            },
+            features,
+        })
     }
 }
 

@@ -16,11 +16,21 @@ pub(crate) fn network() -> Network<f32> {
     let mut g = Graph::new(3);
     let conv = |cin, cout, k, groups, bias| {
         let window = WindowSpec::square(k, 1, Padding::Same);
-        Op::Conv2d(Conv2d { window, cin, cout, groups, bias })
+        Op::Conv2d(Conv2d {
+            window,
+            cin,
+            cout,
+            groups,
+            bias,
+        })
     };
     let bn = |channels| {
         let activation = Activation::RELU.leaky(0.1);
-        Op::BatchNorm(BatchNorm { channels, eps: 1e-5, activation })
+        Op::BatchNorm(BatchNorm {
+            channels,
+            eps: 1e-5,
+            activation,
+        })
     };
     let x = g.push("stem.conv", conv(3, 4, 3, 1, false), &[0]);
     let x = g.push("stem.bn", bn(4), &[x]);
@@ -40,14 +50,22 @@ pub(crate) fn network() -> Network<f32> {
 
 pub(crate) fn samples(n: usize) -> Samples {
     let shape = Shape::new(1, 5, 4, 3);
-    let data = Rng::new(22).normals(n * shape.len()).iter().map(|x| *x as f32).collect();
+    let data = Rng::new(22)
+        .normals(n * shape.len())
+        .iter()
+        .map(|x| *x as f32)
+        .collect();
     Samples::memory(shape, data)
 }
 
 /// J, row by row, from products with unit vectors of the image.
 fn dense(lin: &Linearization<'_>) -> Vec<Vec<f64>> {
     let (rows, cols) = (lin.rows(), lin.cols());
-    let unit = |i: usize| (0..rows).map(|j| f64::from(u8::from(i == j))).collect::<Vec<_>>();
+    let unit = |i: usize| {
+        (0..rows)
+            .map(|j| f64::from(u8::from(i == j)))
+            .collect::<Vec<_>>()
+    };
     (0..rows)
         .map(|i| {
             let mut row = vec![0.0; cols];
@@ -73,7 +91,10 @@ fn products_agree_with_the_dense_jacobian() {
         lin.apply_adjoint(&r, &mut x).unwrap();
         let (left, right) = (dot(&y, &r), dot(&u, &x));
         let scale = dot(&y, &y).sqrt() * dot(&r, &r).sqrt();
-        assert!((left - right).abs() < 1e-5 * scale, "{stage}: {left} {right}");
+        assert!(
+            (left - right).abs() < 1e-5 * scale,
+            "{stage}: {left} {right}"
+        );
         let (mut image, mut normal) = (vec![0.0; lin.rows()], vec![0.0; lin.cols()]);
         lin.apply_normal(&u, &mut image, &mut normal).unwrap();
         assert!(relative_error(&image, &y) < 1e-6);
@@ -90,7 +111,10 @@ fn work_is_counted() {
     lin.apply(&x.clone(), &mut y).unwrap();
     lin.apply_normal(&x.clone(), &mut y, &mut x).unwrap();
     let work = lin.work();
-    assert_eq!((work.passes, work.jvps, work.vjps, work.normal_products), (2.0, 2, 1, 1));
+    assert_eq!(
+        (work.passes, work.jvps, work.vjps, work.normal_products),
+        (2.0, 2, 1, 1)
+    );
 }
 
 #[test]
@@ -120,7 +144,11 @@ fn the_sketch_is_unbiased_and_its_head_part_exact() {
     let mut mean = vec![0.0; rows * rows];
     let mut features = Vec::new();
     for seed in 0..draws {
-        let options = SketchOptions { buckets: 64, seed, sketch_head: seed % 2 == 0 };
+        let options = SketchOptions {
+            buckets: 64,
+            seed,
+            sketch_head: seed % 2 == 0,
+        };
         let sketched = lin.sketch(options).unwrap();
         let z = |i: usize| &sketched.sketch.rows[i * 64..(i + 1) * 64];
         let head = |i: usize, j: usize| -> f64 {
@@ -128,7 +156,11 @@ fn the_sketch_is_unbiased_and_its_head_part_exact() {
             if options.sketch_head || i % CLASSES != j % CLASSES {
                 return 0.0;
             }
-            phi(i).iter().zip(phi(j)).map(|(a, b)| f64::from(a * b)).sum()
+            phi(i)
+                .iter()
+                .zip(phi(j))
+                .map(|(a, b)| f64::from(a * b))
+                .sum()
         };
         for i in 0..rows {
             for j in 0..rows {
@@ -138,8 +170,14 @@ fn the_sketch_is_unbiased_and_its_head_part_exact() {
         }
         features = sketched.features;
     }
-    let exact: Vec<f64> = (0..rows * rows).map(|ij| kernel[(ij / rows, ij % rows)]).collect();
-    assert!(relative_error(&mean, &exact) < 0.05, "{}", relative_error(&mean, &exact));
+    let exact: Vec<f64> = (0..rows * rows)
+        .map(|ij| kernel[(ij / rows, ij % rows)])
+        .collect();
+    assert!(
+        relative_error(&mean, &exact) < 0.05,
+        "{}",
+        relative_error(&mean, &exact)
+    );
     assert_eq!(features.len(), 4 * 6);
 }
 
@@ -150,12 +188,18 @@ fn channel_blocks_equal_the_gauss_newton_matrix_in_expectation() {
     let (network, samples) = (network(), samples(6));
     let lin = Linearization::new(&network, 0, &samples, 4, &Silent).unwrap();
     let j = dense(&lin);
-    let options = CurvatureOptions { probes: 3000, seed: 1, rescale: false };
+    let options = CurvatureOptions {
+        probes: 3000,
+        seed: 1,
+        rescale: false,
+    };
     let curvature = lin.curvature(options).unwrap();
     let lambda = 1.0;
     let preconditioner = curvature.preconditioner(lambda).unwrap();
     for (name, stride, size) in [("blocks.0.depthwise", 4, 9), ("blocks.0.bn", 4, 2)] {
-        let start = network.parameter_range(network.graph().find(name).unwrap()).start;
+        let start = network
+            .parameter_range(network.graph().find(name).unwrap())
+            .start;
         for channel in 0..2 {
             let columns: Vec<usize> = (0..size).map(|j| start + j * stride + channel).collect();
             let mut rng = Rng::new(3);
@@ -171,7 +215,11 @@ fn channel_blocks_equal_the_gauss_newton_matrix_in_expectation() {
             let mut z = vec![0.0; lin.cols()];
             convextune_solve::quadratic::Preconditioner::apply(&preconditioner, &r, &mut z);
             let got: Vec<f64> = columns.iter().map(|c| z[*c]).collect();
-            assert!(relative_error(&got, &x) < 0.1, "{name} {}", relative_error(&got, &x));
+            assert!(
+                relative_error(&got, &x) < 0.1,
+                "{name} {}",
+                relative_error(&got, &x)
+            );
         }
     }
 }
@@ -180,7 +228,11 @@ fn channel_blocks_equal_the_gauss_newton_matrix_in_expectation() {
 fn the_head_block_is_exact_for_the_centred_problem() {
     let (network, samples) = (network(), samples(6));
     let lin = Linearization::new(&network, 0, &samples, 4, &Silent).unwrap();
-    let options = CurvatureOptions { probes: 1, seed: 1, rescale: false };
+    let options = CurvatureOptions {
+        probes: 1,
+        seed: 1,
+        rescale: false,
+    };
     let preconditioner = lin.curvature(options).unwrap().preconditioner(0.7).unwrap();
     let centred = convextune_solve::Centred::new(&lin, CLASSES).unwrap();
     let head = network.parameter_range(network.graph().output());

@@ -57,15 +57,20 @@ pub struct LayerGradient<'a, T> {
 impl<T: Scalar> LayerGradient<'_, T> {
     /// `gw += ` this layer's weight gradient, summed over samples and gradients.
     pub fn add_to(&self, gw: &mut [T]) {
-        self.operator.adjoint_weights(self.weights, self.primal, self.cotangent, gw);
+        self.operator
+            .adjoint_weights(self.weights, self.primal, self.cotangent, gw);
     }
 
     /// `gw += ` the weight gradient of gradient `r` of sample `i` alone.
     pub fn add_one_to(&self, i: usize, r: usize, gw: &mut [T]) {
         let inputs: Vec<View<'_, T>> = self.primal.inputs.iter().map(|x| sample(x, i)).collect();
-        let primal = Primal { inputs: &inputs, output: sample(&self.primal.output, i) };
+        let primal = Primal {
+            inputs: &inputs,
+            output: sample(&self.primal.output, i),
+        };
         let g = self.cotangent.g.image(i * self.cotangent.repeat + r);
-        self.operator.adjoint_weights(self.weights, primal, Cotangent { g, repeat: 1 }, gw);
+        self.operator
+            .adjoint_weights(self.weights, primal, Cotangent { g, repeat: 1 }, gw);
     }
 
     /// Samples in the batch.
@@ -76,7 +81,14 @@ impl<T: Scalar> LayerGradient<'_, T> {
 
 /// Image `i` of a view that may have no data.
 fn sample<'a, T: Scalar>(x: &View<'a, T>, i: usize) -> View<'a, T> {
-    if x.data.is_empty() { View { shape: x.shape.with_n(1), data: x.data } } else { x.image(i) }
+    if x.data.is_empty() {
+        View {
+            shape: x.shape.with_n(1),
+            data: x.data,
+        }
+    } else {
+        x.image(i)
+    }
 }
 
 impl<'a, T: Scalar> Executor<'a, T> {
@@ -99,7 +111,14 @@ impl<'a, T: Scalar> Executor<'a, T> {
                 node.inputs.iter().for_each(|i| kept[*i] |= inputs);
             }
         }
-        Self { network, first_trainable, depends, last_use, kept, pool: Pool { free: Vec::new() } }
+        Self {
+            network,
+            first_trainable,
+            depends,
+            last_use,
+            kept,
+            pool: Pool { free: Vec::new() },
+        }
     }
 
     /// The network.
@@ -131,7 +150,9 @@ impl<'a, T: Scalar> Executor<'a, T> {
     /// # Errors
     /// When the images do not fit the network.
     pub fn dual(&mut self, x: Tensor<T>, v: &[T]) -> Result<(Tensor<T>, Tensor<T>), GraphError> {
-        let Recording { output, tangent, .. } = self.run(x, Some(v), false)?;
+        let Recording {
+            output, tangent, ..
+        } = self.run(x, Some(v), false)?;
         let tangent = tangent.unwrap_or_else(|| Tensor::zeros(output.shape()));
         Ok((output, tangent))
     }
@@ -146,7 +167,12 @@ impl<'a, T: Scalar> Executor<'a, T> {
 
     /// Gives the buffers of a recording back.
     pub fn recycle(&mut self, recording: Recording<T>) {
-        let Recording { values, output, tangent, .. } = recording;
+        let Recording {
+            values,
+            output,
+            tangent,
+            ..
+        } = recording;
         for tensor in values.into_iter().flatten().chain([output]).chain(tangent) {
             self.pool.give(tensor);
         }
@@ -171,9 +197,15 @@ impl<'a, T: Scalar> Executor<'a, T> {
         let mut tangents: Vec<Option<Tensor<T>>> = nodes.iter().map(|_| None).collect();
         values[0] = Some(x);
         for (id, node) in nodes.iter().enumerate().skip(1) {
-            let Some(op) = node.op.operator::<T>() else { continue };
+            let Some(op) = node.op.operator::<T>() else {
+                continue;
+            };
             let mut y = self.pool.take(shapes[id]);
-            let x: Vec<View<'_, T>> = node.inputs.iter().filter_map(|i| view(&values[*i])).collect();
+            let x: Vec<View<'_, T>> = node
+                .inputs
+                .iter()
+                .filter_map(|i| view(&values[*i]))
+                .collect();
             let weights = network.node_weights(id);
             if let (Some(v), true) = (v, self.depends[id]) {
                 let mut dy = self.pool.take(shapes[id]);
@@ -198,9 +230,16 @@ impl<'a, T: Scalar> Executor<'a, T> {
         let last = network.graph.output();
         let output = match &values[last] {
             Some(y) if record && self.kept[last] => y.clone(),
-            _ => values[last].take().unwrap_or_else(|| Tensor::zeros(shapes[last])),
+            _ => values[last]
+                .take()
+                .unwrap_or_else(|| Tensor::zeros(shapes[last])),
         };
-        Ok(Recording { shapes, values, output, tangent: tangents[last].take() })
+        Ok(Recording {
+            shapes,
+            values,
+            output,
+            tangent: tangents[last].take(),
+        })
     }
 
     fn release(&mut self, slot: &mut Option<Tensor<T>>) {
@@ -224,21 +263,38 @@ impl<'a, T: Scalar> Executor<'a, T> {
         let mut gradients: Vec<Option<Tensor<T>>> = nodes.iter().map(|_| None).collect();
         gradients[network.graph.output()] = Some(g);
         for (id, node) in nodes.iter().enumerate().skip(1).rev() {
-            let Some(g) = gradients[id].take() else { continue };
+            let Some(g) = gradients[id].take() else {
+                continue;
+            };
             let (true, Some(operator)) = (self.depends[id], node.op.operator::<T>()) else {
                 self.pool.give(g);
                 continue;
             };
             let stored = |i: NodeId| match &recording.values[i] {
                 Some(tensor) => tensor.view(),
-                None => View { shape: shapes[i], data: &[] },
+                None => View {
+                    shape: shapes[i],
+                    data: &[],
+                },
             };
             let inputs: Vec<View<'_, T>> = node.inputs.iter().map(|i| stored(*i)).collect();
-            let primal = Primal { inputs: &inputs, output: stored(id) };
-            let cotangent = Cotangent { g: g.view(), repeat };
+            let primal = Primal {
+                inputs: &inputs,
+                output: stored(id),
+            };
+            let cotangent = Cotangent {
+                g: g.view(),
+                repeat,
+            };
             let weights = network.node_weights(id);
             if !network.layout[id].parameters.is_empty() {
-                consume(LayerGradient { node: id, operator, weights, primal, cotangent });
+                consume(LayerGradient {
+                    node: id,
+                    operator,
+                    weights,
+                    primal,
+                    cotangent,
+                });
             }
             self.adjoint_inputs(&node.inputs, shapes, repeat, &mut gradients, |slots| {
                 operator.adjoint_input(weights, primal, cotangent, slots);
@@ -269,12 +325,20 @@ impl<'a, T: Scalar> Executor<'a, T> {
         for i in inputs {
             storage.push(self.depends[*i].then(|| match gradients[*i].take() {
                 Some(gx) => (gx, true),
-                None => (self.pool.take(shapes[*i].with_n(shapes[*i].n * repeat)), false),
+                None => (
+                    self.pool.take(shapes[*i].with_n(shapes[*i].n * repeat)),
+                    false,
+                ),
             }));
         }
         let mut slots: Vec<Option<GradientSlot<'_, T>>> = storage
             .iter_mut()
-            .map(|s| s.as_mut().map(|(gx, accumulate)| GradientSlot { gx, accumulate: *accumulate }))
+            .map(|s| {
+                s.as_mut().map(|(gx, accumulate)| GradientSlot {
+                    gx,
+                    accumulate: *accumulate,
+                })
+            })
             .collect();
         if slots.iter().any(Option::is_some) {
             propagate(&mut slots);

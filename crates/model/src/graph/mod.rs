@@ -89,8 +89,15 @@ pub struct Graph {
 impl Graph {
     /// A graph of its input alone: images of `channels` channels.
     pub fn new(channels: usize) -> Self {
-        let input = Node { name: "input".into(), op: Op::Input, inputs: Vec::new() };
-        Self { channels, nodes: vec![input] }
+        let input = Node {
+            name: "input".into(),
+            op: Op::Input,
+            inputs: Vec::new(),
+        };
+        Self {
+            channels,
+            nodes: vec![input],
+        }
     }
 
     /// Appends a node.
@@ -99,8 +106,15 @@ impl Graph {
     /// When an input is not an earlier node.
     pub fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[NodeId]) -> NodeId {
         let id = self.nodes.len();
-        assert!(inputs.iter().all(|i| *i < id), "a node may read earlier nodes only");
-        self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec() });
+        assert!(
+            inputs.iter().all(|i| *i < id),
+            "a node may read earlier nodes only"
+        );
+        self.nodes.push(Node {
+            name: name.into(),
+            op,
+            inputs: inputs.to_vec(),
+        });
         id
     }
 
@@ -125,7 +139,10 @@ impl Graph {
     /// When an operator refuses its inputs.
     pub fn shapes(&self, input: Shape) -> Result<Vec<Shape>, GraphError> {
         if input.c != self.channels || input.is_empty() {
-            return Err(GraphError::Input { wanted: self.channels, got: input });
+            return Err(GraphError::Input {
+                wanted: self.channels,
+                got: input,
+            });
         }
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
@@ -134,7 +151,10 @@ impl Graph {
                 None => input,
                 Some(op) => op
                     .output_shape(&inputs)
-                    .map_err(|source| GraphError::Shape { node: node.name.clone(), source })?,
+                    .map_err(|source| GraphError::Shape {
+                        node: node.name.clone(),
+                        source,
+                    })?,
             });
         }
         Ok(shapes)
@@ -145,9 +165,16 @@ impl Graph {
         let mut offset = 0;
         let mut all = Vec::new();
         for (node, n) in self.nodes.iter().enumerate() {
-            for ParameterShape { role, dims } in n.op.operator::<f32>().map_or(vec![], Operator::parameters) {
+            for ParameterShape { role, dims } in
+                n.op.operator::<f32>().map_or(vec![], Operator::parameters)
+            {
                 let len = dims.iter().product::<usize>();
-                all.push(Parameter { node, role, dims, range: offset..offset + len });
+                all.push(Parameter {
+                    node,
+                    role,
+                    dims,
+                    range: offset..offset + len,
+                });
                 offset += len;
             }
         }
@@ -160,7 +187,10 @@ impl Graph {
         let mut all = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
             let (p, b) = match node.op.operator::<f32>() {
-                Some(op) => (op.parameters().iter().map(ParameterShape::len).sum(), op.buffers()),
+                Some(op) => (
+                    op.parameters().iter().map(ParameterShape::len).sum(),
+                    op.buffers(),
+                ),
                 None => (0, 0),
             };
             all.push(NodeLayout {
@@ -179,12 +209,16 @@ impl Graph {
     /// When there is none; the message lists the stages.
     pub fn find(&self, prefix: &str) -> Result<NodeId, GraphError> {
         let matches = |name: &str| {
-            name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            name.strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        self.nodes.iter().position(|n| matches(&n.name)).ok_or_else(|| GraphError::UnknownNode {
-            name: prefix.into(),
-            stages: self.stages(),
-        })
+        self.nodes
+            .iter()
+            .position(|n| matches(&n.name))
+            .ok_or_else(|| GraphError::UnknownNode {
+                name: prefix.into(),
+                stages: self.stages(),
+            })
     }
 
     /// The names by which parts of the network can be addressed: one or two leading components.
@@ -194,7 +228,9 @@ impl Graph {
             let mut parts = node.name.split('.');
             let head = parts.next().unwrap_or_default();
             let stage = match parts.next() {
-                Some(second) if second.chars().all(|c| c.is_ascii_digit()) => format!("{head}.{second}"),
+                Some(second) if second.chars().all(|c| c.is_ascii_digit()) => {
+                    format!("{head}.{second}")
+                }
                 _ => head.to_owned(),
             };
             if !stages.contains(&stage) {
@@ -231,9 +267,22 @@ impl<T: Scalar> Network<T> {
     pub fn new(graph: Graph, parameters: Vec<T>, buffers: Vec<T>) -> Self {
         let layout = graph.layout();
         let end = |r: Option<&Range<usize>>| r.map_or(0, |r| r.end);
-        assert_eq!(end(layout.last().map(|l| &l.parameters)), parameters.len(), "weights of a graph");
-        assert_eq!(end(layout.last().map(|l| &l.buffers)), buffers.len(), "statistics of a graph");
-        Self { graph, layout, parameters, buffers }
+        assert_eq!(
+            end(layout.last().map(|l| &l.parameters)),
+            parameters.len(),
+            "weights of a graph"
+        );
+        assert_eq!(
+            end(layout.last().map(|l| &l.buffers)),
+            buffers.len(),
+            "statistics of a graph"
+        );
+        Self {
+            graph,
+            layout,
+            parameters,
+            buffers,
+        }
     }
 
     /// The network's structure.
@@ -263,7 +312,10 @@ impl<T: Scalar> Network<T> {
 
     /// The numbers of one node.
     pub fn node_weights(&self, node: NodeId) -> NodeWeights<'_, T> {
-        let NodeLayout { parameters, buffers } = &self.layout[node];
+        let NodeLayout {
+            parameters,
+            buffers,
+        } = &self.layout[node];
         NodeWeights {
             parameters: &self.parameters[parameters.clone()],
             buffers: &self.buffers[buffers.clone()],
@@ -273,6 +325,10 @@ impl<T: Scalar> Network<T> {
     /// The same network in another precision.
     pub fn cast<U: Scalar>(&self) -> Network<U> {
         let cast = |v: &[T]| v.iter().map(|x| U::from_f64(x.to_f64())).collect();
-        Network::new(self.graph.clone(), cast(&self.parameters), cast(&self.buffers))
+        Network::new(
+            self.graph.clone(),
+            cast(&self.parameters),
+            cast(&self.buffers),
+        )
     }
 }

@@ -30,7 +30,10 @@ impl Graph {
     /// Replaces every pooling node that `swap` maps to another operation.
     pub fn swap_pooling(&mut self, swap: impl Fn(&Op) -> Option<Op>) {
         for node in &mut self.nodes {
-            let pools = matches!(node.op, Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool(_));
+            let pools = matches!(
+                node.op,
+                Op::MaxPool(_) | Op::AveragePool(_) | Op::GlobalAveragePool(_)
+            );
             if let (true, Some(op)) = (pools, swap(&node.op)) {
                 node.op = op;
             }
@@ -41,7 +44,9 @@ impl Graph {
     /// where the network can be cut so that the part before it is computed once.
     pub fn cut_before(&self, first: NodeId) -> NodeId {
         let crosses = |cut: NodeId| {
-            self.nodes[cut + 1..].iter().any(|n| n.inputs.iter().any(|i| *i < cut))
+            self.nodes[cut + 1..]
+                .iter()
+                .any(|n| n.inputs.iter().any(|i| *i < cut))
         };
         (0..first).rev().find(|cut| !crosses(*cut)).unwrap_or(0)
     }
@@ -62,7 +67,11 @@ impl<T: Scalar> Network<T> {
         };
         let layout = &self.layout[last];
         let parameters = self.parameters[..layout.parameters.end].to_vec();
-        Self::new(graph, parameters, self.buffers[..layout.buffers.end].to_vec())
+        Self::new(
+            graph,
+            parameters,
+            self.buffers[..layout.buffers.end].to_vec(),
+        )
     }
 
     /// The network followed by a fully connected layer `[features, classes]` without bias.
@@ -71,10 +80,17 @@ impl<T: Scalar> Network<T> {
     /// When `weights` does not hold a whole number of rows of `classes` numbers.
     #[must_use]
     pub fn with_head(&self, name: &str, classes: usize, weights: &[T]) -> Self {
-        assert!(classes > 0 && weights.len() % classes == 0, "head of {classes} classes");
+        assert!(
+            classes > 0 && weights.len() % classes == 0,
+            "head of {classes} classes"
+        );
         let mut graph = self.graph.clone();
         let last = graph.output();
-        let head = Linear { cin: weights.len() / classes, cout: classes, bias: false };
+        let head = Linear {
+            cin: weights.len() / classes,
+            cout: classes,
+            bias: false,
+        };
         graph.push(name, Op::Linear(head), &[last]);
         let parameters = [&self.parameters, weights].concat();
         Self::new(graph, parameters, self.buffers.clone())
@@ -90,10 +106,15 @@ impl<T: Scalar> Network<T> {
         let mut suffix = Graph::new(shapes[cut].c);
         for node in &self.graph.nodes[cut + 1..] {
             let renumber = |i: &NodeId| {
-                i.checked_sub(cut).ok_or_else(|| GraphError::NothingToTrain(node.name.clone()))
+                i.checked_sub(cut)
+                    .ok_or_else(|| GraphError::NothingToTrain(node.name.clone()))
             };
             let inputs = node.inputs.iter().map(renumber).collect::<Result<_, _>>()?;
-            suffix.nodes.push(Node { name: node.name.clone(), op: node.op.clone(), inputs });
+            suffix.nodes.push(Node {
+                name: node.name.clone(),
+                op: node.op.clone(),
+                inputs,
+            });
         }
         let layout = &self.layout[cut];
         let parameters = self.parameters[layout.parameters.end..].to_vec();

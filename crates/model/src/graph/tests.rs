@@ -11,31 +11,73 @@ fn small() -> Network<f64> {
     let mut g = Graph::new(3);
     let conv = |cin, cout, k, stride, groups| {
         let window = WindowSpec::square(k, stride, Padding::Same);
-        Op::Conv2d(Conv2d { window, cin, cout, groups, bias: groups == 1 })
+        Op::Conv2d(Conv2d {
+            window,
+            cin,
+            cout,
+            groups,
+            bias: groups == 1,
+        })
     };
     let leaky = Activation::RELU6.leaky(0.05);
-    let bn = |channels, activation| Op::BatchNorm(BatchNorm { channels, eps: 1e-3, activation });
+    let bn = |channels, activation| {
+        Op::BatchNorm(BatchNorm {
+            channels,
+            eps: 1e-3,
+            activation,
+        })
+    };
     let stem = g.push("stem.conv", conv(3, 6, 3, 1, 1), &[0]);
     let stem = g.push("stem.bn", bn(6, leaky), &[stem]);
     let dw = g.push("blocks.0.dw", conv(6, 6, 3, 1, 6), &[stem]);
     let dw = g.push("blocks.0.bn", bn(6, Activation::IDENTITY), &[dw]);
-    let add = g.push("blocks.0.add", Op::Add(Add { activation: leaky }), &[dw, stem]);
-    let pool = MaxPool { window: WindowSpec::square(3, 2, Padding::all(1)) };
+    let add = g.push(
+        "blocks.0.add",
+        Op::Add(Add { activation: leaky }),
+        &[dw, stem],
+    );
+    let pool = MaxPool {
+        window: WindowSpec::square(3, 2, Padding::all(1)),
+    };
     let pool = g.push("blocks.1.pool", Op::MaxPool(pool), &[add]);
     let a = g.push("blocks.1.a", conv(6, 4, 1, 1, 1), &[pool]);
     let b = g.push("blocks.1.b", conv(6, 4, 3, 1, 2), &[pool]);
     let cat = g.push("blocks.1.concat", Op::Concat(Concat), &[a, b]);
-    let act = g.push("blocks.1.act", Op::Activate(Activate { activation: leaky }), &[cat]);
-    let pad = g.push("blocks.2.pad", Op::ChannelPad(ChannelPad { before: 1, after: 0 }), &[act]);
-    let average = AveragePool { window: WindowSpec::square(2, 1, Padding::all(0)), count_padding: true };
+    let act = g.push(
+        "blocks.1.act",
+        Op::Activate(Activate { activation: leaky }),
+        &[cat],
+    );
+    let pad = g.push(
+        "blocks.2.pad",
+        Op::ChannelPad(ChannelPad {
+            before: 1,
+            after: 0,
+        }),
+        &[act],
+    );
+    let average = AveragePool {
+        window: WindowSpec::square(2, 1, Padding::all(0)),
+        count_padding: true,
+    };
     let average = g.push("blocks.2.pool", Op::AveragePool(average), &[pad]);
     let flat = g.push("blocks.2.flat", Op::Flatten(Flatten), &[average]);
-    let fc = g.push("fc", Op::Linear(Linear { cin: 2 * 2 * 9, cout: 4, bias: true }), &[flat]);
+    let fc = g.push(
+        "fc",
+        Op::Linear(Linear {
+            cin: 2 * 2 * 9,
+            cout: 4,
+            bias: true,
+        }),
+        &[flat],
+    );
     let _ = fc;
     let mut rng = Rng::new(5);
     let layout = g.layout();
     let last = layout.last().unwrap();
-    let parameters = (0..last.parameters.end).map(|_| 0.4 * rng.normal()).collect();
+    let parameters = (0..last.parameters.end)
+        .map(|_| 0.4 * rng.normal())
+        .collect();
     let buffers = (0..last.buffers.end).map(|_| 0.5 + rng.uniform()).collect();
     Network::new(g, parameters, buffers)
 }
@@ -66,7 +108,10 @@ fn tangent_equals_differences_and_adjoint_identity_holds_from_every_stage() {
         let g = Tensor::from_vec(y.shape(), rng.normals(y.shape().len()));
         let gw = vjp(&mut executor, images(3), g.clone());
         let (left, right) = (dot(dy.data(), g.data()), dot(&v, &gw));
-        assert!((left - right).abs() < 1e-12 * left.abs().max(1.0), "{stage}: {left} {right}");
+        assert!(
+            (left - right).abs() < 1e-12 * left.abs().max(1.0),
+            "{stage}: {left} {right}"
+        );
 
         let offset = executor.offset();
         let moved = |t: f64| {
@@ -74,11 +119,17 @@ fn tangent_equals_differences_and_adjoint_identity_holds_from_every_stage() {
             for (w, v) in network.parameters[offset..].iter_mut().zip(&v) {
                 *w += t * v;
             }
-            Executor::new(&network, 0).forward(images(3)).unwrap().into_vec()
+            Executor::new(&network, 0)
+                .forward(images(3))
+                .unwrap()
+                .into_vec()
         };
         let h = 1e-6;
-        let quotient: Vec<f64> =
-            moved(h).iter().zip(moved(-h)).map(|(p, m)| (p - m) / (2.0 * h)).collect();
+        let quotient: Vec<f64> = moved(h)
+            .iter()
+            .zip(moved(-h))
+            .map(|(p, m)| (p - m) / (2.0 * h))
+            .collect();
         assert!(relative_error(dy.data(), &quotient) < 1e-6, "{stage}");
     }
 }
@@ -150,19 +201,29 @@ fn a_split_network_computes_the_same() {
     let network = small();
     let whole = Executor::new(&network, 0).forward(images(2)).unwrap();
     for stage in ["blocks.0", "blocks.0.add", "blocks.1.b", "fc"] {
-        let cut = network.graph().cut_before(network.graph().find(stage).unwrap());
+        let cut = network
+            .graph()
+            .cut_before(network.graph().find(stage).unwrap());
         let split = network.split(cut, images(1).shape()).unwrap();
         let middle = Executor::new(&split.prefix, 0).forward(images(2)).unwrap();
         let y = Executor::new(&split.suffix, 0).forward(middle).unwrap();
         assert_eq!(y, whole, "{stage}");
     }
-    assert_eq!(network.graph().cut_before(network.graph().find("blocks.0.bn").unwrap()), 2);
+    assert_eq!(
+        network
+            .graph()
+            .cut_before(network.graph().find("blocks.0.bn").unwrap()),
+        2
+    );
 }
 
 #[test]
 fn an_unknown_stage_lists_the_known_ones() {
     let message = small().graph().find("layer3").unwrap_err().to_string();
-    assert!(message.contains("blocks.1") && message.contains("layer3"), "{message}");
+    assert!(
+        message.contains("blocks.1") && message.contains("layer3"),
+        "{message}"
+    );
     assert!(small().graph().find("blocks.1").is_ok());
     assert!(small().graph().find("block").is_err());
 }

@@ -41,7 +41,11 @@ const SMALL_GRADIENT: usize = 1 << 16;
 impl Convolution {
     fn group_channels(&self, group: usize) -> Channels {
         let count = self.cin / self.groups;
-        Channels { first: group * count, count, total: self.cin }
+        Channels {
+            first: group * count,
+            count,
+            total: self.cin,
+        }
     }
 
     /// Rows of the weight matrix: taps times input channels of a group.
@@ -90,21 +94,35 @@ impl Convolution {
             scratch.resize(rows * depth, T::ZERO);
         }
         let tile = &mut scratch[..rows * depth];
-        gather(x, &self.window, channels, 0..self.window.taps(), first, tile);
+        gather(
+            x,
+            &self.window,
+            channels,
+            0..self.window.taps(),
+            first,
+            tile,
+        );
         f(Mat::new(tile, rows, depth));
     }
 
     /// `y = P(x) W`, or `y += P(x) W`.
     pub fn forward<T: Scalar>(&self, x: &[T], w: &[T], accumulate: bool, y: &mut [T]) {
         let rows = self.tile_rows(self.pixels(y));
-        y.par_chunks_mut(rows * self.cout).enumerate().for_each_init(Vec::new, |scratch, (i, y)| {
-            let tile = (i * rows, y.len() / self.cout);
-            for group in 0..self.groups {
-                self.with_patches(x, group, tile, scratch, |p| {
-                    gemm(self.columns(y, group), accumulate, p, self.weights(w, group));
-                });
-            }
-        });
+        y.par_chunks_mut(rows * self.cout)
+            .enumerate()
+            .for_each_init(Vec::new, |scratch, (i, y)| {
+                let tile = (i * rows, y.len() / self.cout);
+                for group in 0..self.groups {
+                    self.with_patches(x, group, tile, scratch, |p| {
+                        gemm(
+                            self.columns(y, group),
+                            accumulate,
+                            p,
+                            self.weights(w, group),
+                        );
+                    });
+                }
+            });
     }
 
     /// `y = P(x) W` and `dy = P(x) dW + P(dx) W`; a missing tangent is zero.
@@ -117,7 +135,10 @@ impl Convolution {
     ) {
         let rows = self.tile_rows(self.pixels(y));
         let len = rows * self.cout;
-        let tiles = y.par_chunks_mut(len).zip(dy.par_chunks_mut(len)).enumerate();
+        let tiles = y
+            .par_chunks_mut(len)
+            .zip(dy.par_chunks_mut(len))
+            .enumerate();
         tiles.for_each_init(Vec::new, |scratch, (i, (y, dy))| {
             let tile = (i * rows, y.len() / self.cout);
             for group in 0..self.groups {
@@ -129,7 +150,12 @@ impl Convolution {
                 });
                 if let Some(dx) = dx {
                     self.with_patches(dx, group, tile, scratch, |p| {
-                        gemm(self.columns(dy, group), dw.is_some(), p, self.weights(w, group));
+                        gemm(
+                            self.columns(dy, group),
+                            dw.is_some(),
+                            p,
+                            self.weights(w, group),
+                        );
                     });
                 }
             }
@@ -163,35 +189,49 @@ impl Convolution {
 
     /// `gx += P'(g W')` on the calling thread.
     fn scatter_gradients<T: Scalar>(&self, g: &[T], w: &[T], gx: &mut [T]) {
-        let rows = (TILE / self.depth()).clamp(MIN_ROWS, 4096).min(self.pixels(g));
+        let rows = (TILE / self.depth())
+            .clamp(MIN_ROWS, 4096)
+            .min(self.pixels(g));
         let mut tile = vec![T::ZERO; rows * self.depth()];
         for (i, g) in g.chunks(rows * self.cout).enumerate() {
             let count = g.len() / self.cout;
             for group in 0..self.groups {
                 let patches = &mut tile[..count * self.depth()];
                 let c = MatMut::new(patches, count, self.depth());
-                gemm(c, false, self.group_gradient(g, group), self.weights(w, group).t());
-                scatter(patches, &self.window, self.group_channels(group), i * rows, gx);
+                gemm(
+                    c,
+                    false,
+                    self.group_gradient(g, group),
+                    self.weights(w, group).t(),
+                );
+                scatter(
+                    patches,
+                    &self.window,
+                    self.group_channels(group),
+                    i * rows,
+                    gx,
+                );
             }
         }
     }
 
-    fn adjoint_input_pointwise<T: Scalar>(
-        &self,
-        g: &[T],
-        w: &[T],
-        accumulate: bool,
-        gx: &mut [T],
-    ) {
+    fn adjoint_input_pointwise<T: Scalar>(&self, g: &[T], w: &[T], accumulate: bool, gx: &mut [T]) {
         let rows = self.tile_rows(self.pixels(g));
-        let tiles = gx.par_chunks_mut(rows * self.cin).zip(g.par_chunks(rows * self.cout));
+        let tiles = gx
+            .par_chunks_mut(rows * self.cin)
+            .zip(g.par_chunks(rows * self.cout));
         tiles.for_each(|(gx, g)| {
             for group in 0..self.groups {
                 let channels = self.group_channels(group);
                 let count = g.len() / self.cout;
                 let gx = &mut gx[channels.first..];
                 let c = MatMut::strided(gx, count, channels.count, self.cin);
-                gemm(c, accumulate, self.group_gradient(g, group), self.weights(w, group).t());
+                gemm(
+                    c,
+                    accumulate,
+                    self.group_gradient(g, group),
+                    self.weights(w, group).t(),
+                );
             }
         });
     }
@@ -267,27 +307,50 @@ impl Convolution {
     /// Each task owns a block of rows of gW (taps, or channels of a pointwise kernel): no copies.
     fn adjoint_weights_by_depth<T: Scalar>(&self, x: &[T], g: &[T], gw: &mut [T]) {
         let pixels = self.pixels(g);
-        let unit = if self.window.is_pointwise() { 16 } else { self.cin };
+        let unit = if self.window.is_pointwise() {
+            16
+        } else {
+            self.cin
+        };
         let blocks = self.depth().div_ceil(unit);
         let share = blocks.div_ceil(2 * rayon::current_num_threads()).max(1) * unit;
-        gw.par_chunks_mut(share * self.cout).enumerate().for_each(|(task, gw)| {
-            let depth = gw.len() / self.cout;
-            if self.window.is_pointwise() {
-                let p = Mat::strided(&x[task * share..], pixels, depth, self.cin);
-                gemm(MatMut::new(gw, depth, self.cout), true, p.t(), Mat::new(g, pixels, self.cout));
-                return;
-            }
-            let first_tap = task * share / self.cin;
-            let taps = first_tap..first_tap + depth / self.cin;
-            let rows = (TILE / depth).clamp(96, 4096);
-            let mut tile = vec![T::ZERO; rows * depth];
-            for first in (0..pixels).step_by(rows) {
-                let count = rows.min(pixels - first);
-                let p = &mut tile[..count * depth];
-                gather(x, &self.window, Channels::all(self.cin), taps.clone(), first, p);
-                let g = Mat::new(&g[first * self.cout..], count, self.cout);
-                gemm(MatMut::new(gw, depth, self.cout), true, Mat::new(p, count, depth).t(), g);
-            }
-        });
+        gw.par_chunks_mut(share * self.cout)
+            .enumerate()
+            .for_each(|(task, gw)| {
+                let depth = gw.len() / self.cout;
+                if self.window.is_pointwise() {
+                    let p = Mat::strided(&x[task * share..], pixels, depth, self.cin);
+                    gemm(
+                        MatMut::new(gw, depth, self.cout),
+                        true,
+                        p.t(),
+                        Mat::new(g, pixels, self.cout),
+                    );
+                    return;
+                }
+                let first_tap = task * share / self.cin;
+                let taps = first_tap..first_tap + depth / self.cin;
+                let rows = (TILE / depth).clamp(96, 4096);
+                let mut tile = vec![T::ZERO; rows * depth];
+                for first in (0..pixels).step_by(rows) {
+                    let count = rows.min(pixels - first);
+                    let p = &mut tile[..count * depth];
+                    gather(
+                        x,
+                        &self.window,
+                        Channels::all(self.cin),
+                        taps.clone(),
+                        first,
+                        p,
+                    );
+                    let g = Mat::new(&g[first * self.cout..], count, self.cout);
+                    gemm(
+                        MatMut::new(gw, depth, self.cout),
+                        true,
+                        Mat::new(p, count, depth).t(),
+                        g,
+                    );
+                }
+            });
     }
 }

@@ -75,7 +75,10 @@ impl Depthwise {
                 }
                 for (k, (x, w)) in pairs.iter().enumerate() {
                     let x = &x[n * image..(n + 1) * image];
-                    simd(#[inline(always)] || add_taps(taps, x, w, accumulate || k > 0, out));
+                    simd(
+                        #[inline(always)]
+                        || add_taps(taps, x, w, accumulate || k > 0, out),
+                    );
                 }
             }
         });
@@ -94,7 +97,10 @@ impl Depthwise {
                 let mut taps = Vec::with_capacity(self.window.taps());
                 for (p, g) in g.chunks_exact(c).enumerate() {
                     self.window.list_taps(p, &mut taps);
-                    simd(#[inline(always)] || add_products(&taps, x, g, &mut sum));
+                    simd(
+                        #[inline(always)]
+                        || add_products(&taps, x, g, &mut sum),
+                    );
                 }
                 sum
             })
@@ -138,7 +144,10 @@ fn add_taps<T: Scalar>(taps: &[Tap], x: &[T], w: &[T], accumulate: bool, out: &m
         out.fill(T::ZERO);
     }
     for t in taps {
-        let (x, w) = (&x[t.pixel * c + first..(t.pixel + 1) * c], &w[t.tap * c + first..]);
+        let (x, w) = (
+            &x[t.pixel * c + first..(t.pixel + 1) * c],
+            &w[t.tap * c + first..],
+        );
         for ((out, &x), &w) in out.iter_mut().zip(x).zip(w) {
             *out = x.mul_add(w, *out);
         }

@@ -11,15 +11,20 @@ pub fn affine<T: Scalar>(x: &[T], scale: &[T], shift: &[T], act: Activation, y: 
     let c = scale.len();
     let len = task_rows(c) * c;
     let slopes = act.slopes::<T>();
-    y.par_chunks_mut(len).zip(x.par_chunks(len)).for_each(|(y, x)| {
-        simd(#[inline(always)] || {
-            for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                for (((y, &x), &s), &t) in y.iter_mut().zip(x).zip(scale).zip(shift) {
-                    *y = slopes.value(x.mul_add(s, t));
-                }
-            }
+    y.par_chunks_mut(len)
+        .zip(x.par_chunks(len))
+        .for_each(|(y, x)| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+                        for (((y, &x), &s), &t) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                            *y = slopes.value(x.mul_add(s, t));
+                        }
+                    }
+                },
+            );
         });
-    });
 }
 
 /// Coefficients of the tangent of a frozen, normalised affine map:
@@ -50,25 +55,28 @@ pub fn affine_tangent<T: Scalar>(
         let range = task * len..task * len + dy.len();
         let (x, y) = (&x[range.clone()], &y[range.clone()]);
         let dx = dx.map(|dx| &dx[range]);
-        simd(#[inline(always)] || {
-            let (scale, dscale, dshift) = (&k.scale[..c], &k.dscale[..c], &k.dshift[..c]);
-            for p in 0..dy.len() / c {
-                let row = p * c..p * c + c;
-                let dy = &mut dy[row.clone()][..c];
-                let (x, y) = (&x[row.clone()][..c], &y[row.clone()][..c]);
-                if let Some(dx) = dx {
-                    let dx = &dx[row][..c];
-                    for j in 0..c {
-                        let dz = scale[j].mul_add(dx[j], x[j].mul_add(dscale[j], dshift[j]));
-                        dy[j] = slopes.derivative(y[j]) * dz;
-                    }
-                } else {
-                    for j in 0..c {
-                        dy[j] = slopes.derivative(y[j]) * x[j].mul_add(dscale[j], dshift[j]);
+        simd(
+            #[inline(always)]
+            || {
+                let (scale, dscale, dshift) = (&k.scale[..c], &k.dscale[..c], &k.dshift[..c]);
+                for p in 0..dy.len() / c {
+                    let row = p * c..p * c + c;
+                    let dy = &mut dy[row.clone()][..c];
+                    let (x, y) = (&x[row.clone()][..c], &y[row.clone()][..c]);
+                    if let Some(dx) = dx {
+                        let dx = &dx[row][..c];
+                        for j in 0..c {
+                            let dz = scale[j].mul_add(dx[j], x[j].mul_add(dscale[j], dshift[j]));
+                            dy[j] = slopes.derivative(y[j]) * dz;
+                        }
+                    } else {
+                        for j in 0..c {
+                            dy[j] = slopes.derivative(y[j]) * x[j].mul_add(dscale[j], dshift[j]);
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -86,24 +94,33 @@ pub fn affine_adjoint<T: Scalar>(
     let c = scale.len();
     let len = task_rows(c).min(image / c) * c;
     let slopes = act.slopes::<T>();
-    out.par_chunks_mut(image).zip(g.par_chunks(image)).enumerate().for_each(|(i, (out, g))| {
-        let y = &y[(i / repeat) * image..(i / repeat + 1) * image];
-        let tasks = out.par_chunks_mut(len).zip(g.par_chunks(len)).zip(y.par_chunks(len));
-        tasks.for_each(|((out, g), y)| {
-            simd(#[inline(always)] || {
-                let scale = &scale[..c];
-                for p in 0..out.len() / c {
-                    let row = p * c..p * c + c;
-                    let out = &mut out[row.clone()][..c];
-                    let (g, y) = (&g[row.clone()][..c], &y[row][..c]);
-                    for j in 0..c {
-                        let v = slopes.derivative(y[j]) * g[j] * scale[j];
-                        out[j] = if accumulate { out[j] + v } else { v };
-                    }
-                }
+    out.par_chunks_mut(image)
+        .zip(g.par_chunks(image))
+        .enumerate()
+        .for_each(|(i, (out, g))| {
+            let y = &y[(i / repeat) * image..(i / repeat + 1) * image];
+            let tasks = out
+                .par_chunks_mut(len)
+                .zip(g.par_chunks(len))
+                .zip(y.par_chunks(len));
+            tasks.for_each(|((out, g), y)| {
+                simd(
+                    #[inline(always)]
+                    || {
+                        let scale = &scale[..c];
+                        for p in 0..out.len() / c {
+                            let row = p * c..p * c + c;
+                            let out = &mut out[row.clone()][..c];
+                            let (g, y) = (&g[row.clone()][..c], &y[row][..c]);
+                            for j in 0..c {
+                                let v = slopes.derivative(y[j]) * g[j] * scale[j];
+                                out[j] = if accumulate { out[j] + v } else { v };
+                            }
+                        }
+                    },
+                );
             });
         });
-    });
 }
 
 /// Per channel, over all pixels: `(sum act'(z) g x, sum act'(z) g)`, in a fixed order.
@@ -116,23 +133,29 @@ pub fn affine_weight_sums<T: Scalar>(
 ) -> (Vec<T>, Vec<T>) {
     let len = task_rows(c) * c;
     let slopes = act.slopes::<T>();
-    let tasks = x.par_chunks(len).zip(y.par_chunks(len)).zip(g.par_chunks(len));
+    let tasks = x
+        .par_chunks(len)
+        .zip(y.par_chunks(len))
+        .zip(g.par_chunks(len));
     let partial: Vec<(Vec<T>, Vec<T>)> = tasks
         .map(|((x, y), g)| {
             let (mut gx, mut sum) = (vec![T::ZERO; c], vec![T::ZERO; c]);
-            simd(#[inline(always)] || {
-                let (gx, sum) = (&mut gx[..c], &mut sum[..c]);
-                for p in 0..x.len() / c {
-                    let row = p * c..p * c + c;
-                    let x = &x[row.clone()][..c];
-                    let (y, g) = (&y[row.clone()][..c], &g[row][..c]);
-                    for j in 0..c {
-                        let v = slopes.derivative(y[j]) * g[j];
-                        gx[j] = v.mul_add(x[j], gx[j]);
-                        sum[j] += v;
+            simd(
+                #[inline(always)]
+                || {
+                    let (gx, sum) = (&mut gx[..c], &mut sum[..c]);
+                    for p in 0..x.len() / c {
+                        let row = p * c..p * c + c;
+                        let x = &x[row.clone()][..c];
+                        let (y, g) = (&y[row.clone()][..c], &g[row][..c]);
+                        for j in 0..c {
+                            let v = slopes.derivative(y[j]) * g[j];
+                            gx[j] = v.mul_add(x[j], gx[j]);
+                            sum[j] += v;
+                        }
                     }
-                }
-            });
+                },
+            );
             (gx, sum)
         })
         .collect();
@@ -153,24 +176,34 @@ pub fn add_to<T: Scalar>(out: &mut [T], x: &[T]) {
 
 /// `out[i] = f(i)` in parallel tasks, `f` inlined into the vectorised loop.
 pub fn generate<T: Scalar>(out: &mut [T], f: impl Fn(usize) -> T + Sync) {
-    out.par_chunks_mut(super::ELEMENTWISE_TASK).enumerate().for_each(|(task, out)| {
-        let first = task * super::ELEMENTWISE_TASK;
-        simd(#[inline(always)] || {
-            for (i, o) in out.iter_mut().enumerate() {
-                *o = f(first + i);
-            }
+    out.par_chunks_mut(super::ELEMENTWISE_TASK)
+        .enumerate()
+        .for_each(|(task, out)| {
+            let first = task * super::ELEMENTWISE_TASK;
+            simd(
+                #[inline(always)]
+                || {
+                    for (i, o) in out.iter_mut().enumerate() {
+                        *o = f(first + i);
+                    }
+                },
+            );
         });
-    });
 }
 
 /// `out[i] = f(out[i], x[i])` in parallel tasks.
 pub fn update<T: Scalar>(out: &mut [T], x: &[T], f: impl Fn(T, T) -> T + Sync) {
     let len = super::ELEMENTWISE_TASK;
-    out.par_chunks_mut(len).zip(x.par_chunks(len)).for_each(|(out, x)| {
-        simd(#[inline(always)] || {
-            for (o, &x) in out.iter_mut().zip(x) {
-                *o = f(*o, x);
-            }
+    out.par_chunks_mut(len)
+        .zip(x.par_chunks(len))
+        .for_each(|(out, x)| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (o, &x) in out.iter_mut().zip(x) {
+                        *o = f(*o, x);
+                    }
+                },
+            );
         });
-    });
 }

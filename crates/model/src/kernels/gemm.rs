@@ -20,7 +20,13 @@ impl<'a, T> Mat<'a, T> {
     /// When the last entry lies outside `data`.
     pub fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
         check_extent(data.len(), rows, cols, row_stride);
-        Self { data, rows, cols, row_stride, col_stride: 1 }
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+            col_stride: 1,
+        }
     }
 
     /// `rows x cols`, row-major, without gaps.
@@ -59,9 +65,17 @@ impl<'a, T> MatMut<'a, T> {
     /// # Panics
     /// When the last entry lies outside `data`, or rows overlap.
     pub fn strided(data: &'a mut [T], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(row_stride >= cols || rows <= 1, "rows of a written matrix overlap");
+        assert!(
+            row_stride >= cols || rows <= 1,
+            "rows of a written matrix overlap"
+        );
         check_extent(data.len(), rows, cols, row_stride);
-        Self { data, rows, cols, row_stride }
+        Self {
+            data,
+            rows,
+            cols,
+            row_stride,
+        }
     }
 
     /// `rows x cols`, row-major, without gaps.
@@ -75,7 +89,10 @@ impl<'a, T> MatMut<'a, T> {
 
 fn check_extent(len: usize, rows: usize, cols: usize, row_stride: usize) {
     if rows > 0 && cols > 0 {
-        assert!((rows - 1) * row_stride + cols <= len, "matrix reaches beyond its data");
+        assert!(
+            (rows - 1) * row_stride + cols <= len,
+            "matrix reaches beyond its data"
+        );
     }
 }
 
@@ -102,7 +119,10 @@ fn product<T: Scalar>(
     b: Mat<'_, T>,
     parallelism: gemm::Parallelism,
 ) {
-    assert!(c.rows == a.rows && c.cols == b.cols && a.cols == b.rows, "gemm: sizes do not fit");
+    assert!(
+        c.rows == a.rows && c.cols == b.cols && a.cols == b.rows,
+        "gemm: sizes do not fit"
+    );
     if c.rows == 0 || c.cols == 0 {
         return;
     }
@@ -151,7 +171,12 @@ mod tests {
         for (m, k, n) in [(1, 1, 1), (3, 5, 2), (33, 17, 40), (2, 0, 3)] {
             let (a, b) = (rng.normals(m * k), rng.normals(k * n));
             let mut c = vec![1.0; m * n];
-            gemm(MatMut::new(&mut c, m, n), true, Mat::new(&a, m, k), Mat::new(&b, k, n));
+            gemm(
+                MatMut::new(&mut c, m, n),
+                true,
+                Mat::new(&a, m, k),
+                Mat::new(&b, k, n),
+            );
             let want: Vec<f64> = naive(&a, &b, m, k, n).iter().map(|x| x + 1.0).collect();
             assert!(convextune_testkit::relative_error(&c, &want) < 1e-13);
         }
@@ -166,7 +191,12 @@ mod tests {
             (0..r * c).map(|ij| x[(ij % r) * c + ij / r]).collect()
         };
         let mut c = vec![f64::NAN; m * n];
-        gemm(MatMut::new(&mut c, m, n), false, Mat::new(&at, k, m).t(), Mat::new(&bt, n, k).t());
+        gemm(
+            MatMut::new(&mut c, m, n),
+            false,
+            Mat::new(&at, k, m).t(),
+            Mat::new(&bt, n, k).t(),
+        );
         let want = naive(&transpose(&at, k, m), &transpose(&bt, n, k), m, k, n);
         assert!(convextune_testkit::relative_error(&c, &want) < 1e-13);
     }

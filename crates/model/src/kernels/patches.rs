@@ -49,11 +49,16 @@ impl Window {
         taps.clear();
         let (oh, ow) = (p / self.output[1], p % self.output[1]);
         for kh in 0..self.kernel[0] {
-            let Some(row) = self.source(0, oh, kh) else { continue };
+            let Some(row) = self.source(0, oh, kh) else {
+                continue;
+            };
             for kw in 0..self.kernel[1] {
                 if let Some(column) = self.source(1, ow, kw) {
                     let tap = kh * self.kernel[1] + kw;
-                    taps.push(Tap { tap, pixel: row * self.input[1] + column });
+                    taps.push(Tap {
+                        tap,
+                        pixel: row * self.input[1] + column,
+                    });
                 }
             }
         }
@@ -73,11 +78,16 @@ impl Window {
         taps.clear();
         let (ih, iw) = (i / self.input[1], i % self.input[1]);
         for kh in 0..self.kernel[0] {
-            let Some(row) = self.sink(0, ih, kh) else { continue };
+            let Some(row) = self.sink(0, ih, kh) else {
+                continue;
+            };
             for kw in 0..self.kernel[1] {
                 if let Some(column) = self.sink(1, iw, kw) {
                     let tap = kh * self.kernel[1] + kw;
-                    taps.push(Tap { tap, pixel: row * self.output[1] + column });
+                    taps.push(Tap {
+                        tap,
+                        pixel: row * self.output[1] + column,
+                    });
                 }
             }
         }
@@ -107,7 +117,11 @@ pub struct Channels {
 impl Channels {
     /// All channels.
     pub fn all(total: usize) -> Self {
-        Self { first: 0, count: total, total }
+        Self {
+            first: 0,
+            count: total,
+            total,
+        }
     }
 }
 
@@ -208,7 +222,11 @@ mod tests {
             pad: [1, 0],
             dilation: [1, 2],
         };
-        let channels = Channels { first: 1, count: 2, total: 4 };
+        let channels = Channels {
+            first: 1,
+            count: 2,
+            total: 4,
+        };
         let mut rng = Rng::new(3);
         let x = rng.normals(5 * 6 * 4);
         let p = rng.normals(9 * 6 * 2);

@@ -15,14 +15,16 @@ fn for_output_pixels<T: Scalar>(
     f: impl Fn(usize, usize, &[Tap], &mut [T]) + Sync,
 ) {
     let row = window.output[1] * c;
-    y.par_chunks_mut(row).enumerate().for_each_init(Vec::new, |taps, (r, y)| {
-        let (n, oh) = (r / window.output[0], r % window.output[0]);
-        for (ow, y) in y.chunks_exact_mut(c).enumerate() {
-            let p = oh * window.output[1] + ow;
-            window.list_taps(p, taps);
-            f(n, p, taps, y);
-        }
-    });
+    y.par_chunks_mut(row)
+        .enumerate()
+        .for_each_init(Vec::new, |taps, (r, y)| {
+            let (n, oh) = (r / window.output[0], r % window.output[0]);
+            for (ow, y) in y.chunks_exact_mut(c).enumerate() {
+                let p = oh * window.output[1] + ow;
+                window.list_taps(p, taps);
+                f(n, p, taps, y);
+            }
+        });
 }
 
 fn input_image(window: &Window, c: usize) -> usize {
@@ -34,14 +36,17 @@ pub fn max_forward<T: Scalar>(window: &Window, c: usize, x: &[T], y: &mut [T]) {
     let image = input_image(window, c);
     for_output_pixels(window, c, y, |n, _, taps, y| {
         let x = &x[n * image..(n + 1) * image];
-        simd(#[inline(always)] || {
-            y.fill(T::MIN);
-            for t in taps {
-                for (y, &x) in y.iter_mut().zip(&x[t.pixel * c..]) {
-                    *y = y.max(x);
+        simd(
+            #[inline(always)]
+            || {
+                y.fill(T::MIN);
+                for t in taps {
+                    for (y, &x) in y.iter_mut().zip(&x[t.pixel * c..]) {
+                        *y = y.max(x);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -50,7 +55,10 @@ pub fn max_tangent<T: Scalar>(window: &Window, c: usize, x: &[T], dx: &[T], y: &
     let image = input_image(window, c);
     let pixels = window.pixels();
     for_output_pixels(window, c, dy, |n, p, taps, dy| {
-        let (x, dx) = (&x[n * image..(n + 1) * image], &dx[n * image..(n + 1) * image]);
+        let (x, dx) = (
+            &x[n * image..(n + 1) * image],
+            &dx[n * image..(n + 1) * image],
+        );
         let y = &y[(n * pixels + p) * c..][..c];
         for (j, dy) in dy.iter_mut().enumerate() {
             *dy = first_maximum(taps, c, j, x, y[j]).map_or(T::ZERO, |i| dx[i]);
@@ -67,7 +75,9 @@ fn first_maximum<T: Scalar>(
     x: &[T],
     maximum: T,
 ) -> Option<usize> {
-    taps.iter().map(|t| t.pixel * c + j).find(|i| x[*i] >= maximum)
+    taps.iter()
+        .map(|t| t.pixel * c + j)
+        .find(|i| x[*i] >= maximum)
 }
 
 /// `gx (+)= ` `g` sent to the first position of each maximum; image `i` of `x` and `y` serves
@@ -132,19 +142,24 @@ pub fn sum_adjoint<T: Scalar>(
     gx: &mut [T],
 ) {
     let out_image = window.pixels() * c;
-    gx.par_chunks_mut(input_image(window, c)).enumerate().for_each(|(i, gx)| {
-        if !accumulate {
-            gx.fill(T::ZERO);
-        }
-        let mut taps = Vec::with_capacity(window.taps());
-        for (p, g) in g[i * out_image..(i + 1) * out_image].chunks_exact(c).enumerate() {
-            let w = weight(p);
-            window.list_taps(p, &mut taps);
-            for t in &taps {
-                for (gx, &g) in gx[t.pixel * c..].iter_mut().zip(g) {
-                    *gx += w * g;
+    gx.par_chunks_mut(input_image(window, c))
+        .enumerate()
+        .for_each(|(i, gx)| {
+            if !accumulate {
+                gx.fill(T::ZERO);
+            }
+            let mut taps = Vec::with_capacity(window.taps());
+            for (p, g) in g[i * out_image..(i + 1) * out_image]
+                .chunks_exact(c)
+                .enumerate()
+            {
+                let w = weight(p);
+                window.list_taps(p, &mut taps);
+                for t in &taps {
+                    for (gx, &g) in gx[t.pixel * c..].iter_mut().zip(g) {
+                        *gx += w * g;
+                    }
                 }
             }
-        }
-    });
+        });
 }

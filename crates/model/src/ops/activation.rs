@@ -28,11 +28,23 @@ pub struct Activation {
 
 impl Activation {
     /// z.
-    pub const IDENTITY: Self = Self { below: 1.0, cap: None, above: 1.0 };
+    pub const IDENTITY: Self = Self {
+        below: 1.0,
+        cap: None,
+        above: 1.0,
+    };
     /// max(z, 0).
-    pub const RELU: Self = Self { below: 0.0, cap: None, above: 1.0 };
+    pub const RELU: Self = Self {
+        below: 0.0,
+        cap: None,
+        above: 1.0,
+    };
     /// min(max(z, 0), 6).
-    pub const RELU6: Self = Self { below: 0.0, cap: Some(6.0), above: 0.0 };
+    pub const RELU6: Self = Self {
+        below: 0.0,
+        cap: Some(6.0),
+        above: 0.0,
+    };
 
     /// Whether it changes nothing.
     pub fn is_identity(&self) -> bool {
@@ -44,7 +56,11 @@ impl Activation {
     #[must_use]
     pub fn leaky(self, slope: f32) -> Self {
         let leak = |s: f32| if s == 0.0 { slope } else { s };
-        Self { below: leak(self.below), cap: self.cap, above: leak(self.above) }
+        Self {
+            below: leak(self.below),
+            cap: self.cap,
+            above: leak(self.above),
+        }
     }
 
     /// The coefficients in number type `T`.
@@ -70,7 +86,11 @@ impl<T: Scalar> Slopes<T> {
     #[inline(always)]
     pub fn value(self, z: T) -> T {
         let low = if z < T::ZERO { self.below * z } else { z };
-        if z > self.cap { self.cap + self.above * (z - self.cap) } else { low }
+        if z > self.cap {
+            self.cap + self.above * (z - self.cap)
+        } else {
+            low
+        }
     }
 
     /// act'(z), from y = act(z).
@@ -94,13 +114,20 @@ impl<T: Scalar> Operator<T> for Activate {
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: false, output: true }
+        Keeps {
+            inputs: false,
+            output: true,
+        }
     }
 
     fn forward(&self, _: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
         let slopes = self.activation.slopes::<T>();
         let x = x[0].data;
-        generate(y.data_mut(), #[inline(always)] |i| slopes.value(x[i]));
+        generate(
+            y.data_mut(),
+            #[inline(always)]
+            |i| slopes.value(x[i]),
+        );
     }
 
     fn dual(
@@ -116,7 +143,11 @@ impl<T: Scalar> Operator<T> for Activate {
         let slopes = self.activation.slopes::<T>();
         let y = y.data();
         match dx[0] {
-            Some(dx) => generate(dy.data_mut(), #[inline(always)] |i| slopes.derivative(y[i]) * dx.data[i]),
+            Some(dx) => generate(
+                dy.data_mut(),
+                #[inline(always)]
+                |i| slopes.derivative(y[i]) * dx.data[i],
+            ),
             None => dy.data_mut().fill(T::ZERO),
         }
     }
@@ -132,7 +163,15 @@ impl<T: Scalar> Operator<T> for Activate {
             let ones = vec![T::ONE; g.g.shape.c];
             let image = (g.g.shape.image_len(), g.repeat);
             let (y, gx) = (primal.output.data, slot.gx.data_mut());
-            affine_adjoint(&ones, self.activation, y, g.g.data, image, slot.accumulate, gx);
+            affine_adjoint(
+                &ones,
+                self.activation,
+                y,
+                g.g.data,
+                image,
+                slot.accumulate,
+                gx,
+            );
         }
     }
 }
@@ -146,17 +185,28 @@ mod tests {
     fn values_and_derivatives_on_each_piece() {
         let s = Activation::RELU6.leaky(0.1).slopes::<f64>();
         let slope = 0.1f32 as f64;
-        for (z, y, d) in [(-2.0, -2.0 * slope, slope), (3.0, 3.0, 1.0), (8.0, 6.0 + 2.0 * slope, slope)] {
+        for (z, y, d) in [
+            (-2.0, -2.0 * slope, slope),
+            (3.0, 3.0, 1.0),
+            (8.0, 6.0 + 2.0 * slope, slope),
+        ] {
             assert!((s.value(z) - y).abs() < 1e-12);
             assert!((s.derivative(s.value(z)) - d).abs() < 1e-12);
         }
         let id = Activation::IDENTITY.slopes::<f32>();
-        assert_eq!((id.value(-3.0), id.derivative(-3.0), id.derivative(1e30)), (-3.0, 1.0, 1.0));
+        assert_eq!(
+            (id.value(-3.0), id.derivative(-3.0), id.derivative(1e30)),
+            (-3.0, 1.0, 1.0)
+        );
     }
 
     #[test]
     fn passes_agree() {
-        for activation in [Activation::RELU, Activation::RELU6, Activation::RELU6.leaky(0.1)] {
+        for activation in [
+            Activation::RELU,
+            Activation::RELU6,
+            Activation::RELU6.leaky(0.1),
+        ] {
             check_operator(&Activate { activation }, &[Shape::new(2, 3, 4, 5)]);
         }
     }

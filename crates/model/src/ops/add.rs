@@ -20,18 +20,28 @@ impl<T: Scalar> Operator<T> for Add {
         match inputs {
             [a, b] if a == b => Ok(*a),
             [a, b] => Err(ShapeError(format!("cannot add {a} and {b}"))),
-            _ => Err(ShapeError(format!("add takes two inputs, not {}", inputs.len()))),
+            _ => Err(ShapeError(format!(
+                "add takes two inputs, not {}",
+                inputs.len()
+            ))),
         }
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: false, output: !self.activation.is_identity() }
+        Keeps {
+            inputs: false,
+            output: !self.activation.is_identity(),
+        }
     }
 
     fn forward(&self, _: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
         let slopes = self.activation.slopes::<T>();
         let (a, b) = (x[0].data, x[1].data);
-        generate(y.data_mut(), #[inline(always)] |i| slopes.value(a[i] + b[i]));
+        generate(
+            y.data_mut(),
+            #[inline(always)]
+            |i| slopes.value(a[i] + b[i]),
+        );
     }
 
     fn dual(
@@ -49,11 +59,19 @@ impl<T: Scalar> Operator<T> for Add {
         match (dx[0], dx[1]) {
             (Some(a), Some(b)) => {
                 let (a, b) = (a.data, b.data);
-                generate(dy.data_mut(), #[inline(always)] |i| slopes.derivative(y[i]) * (a[i] + b[i]));
+                generate(
+                    dy.data_mut(),
+                    #[inline(always)]
+                    |i| slopes.derivative(y[i]) * (a[i] + b[i]),
+                );
             }
             (Some(one), None) | (None, Some(one)) => {
                 let one = one.data;
-                generate(dy.data_mut(), #[inline(always)] |i| slopes.derivative(y[i]) * one[i]);
+                generate(
+                    dy.data_mut(),
+                    #[inline(always)]
+                    |i| slopes.derivative(y[i]) * one[i],
+                );
             }
             (None, None) => dy.data_mut().fill(T::ZERO),
         }
@@ -74,7 +92,12 @@ impl<T: Scalar> Operator<T> for Add {
                 let y = primal.output.data;
                 affine_adjoint(&ones, self.activation, y, g_data, image, accumulate, gx);
             } else if accumulate {
-                crate::kernels::elementwise::update(gx, g_data, #[inline(always)] |gx, g| gx + g);
+                crate::kernels::elementwise::update(
+                    gx,
+                    g_data,
+                    #[inline(always)]
+                    |gx, g| gx + g,
+                );
             } else {
                 gx.copy_from_slice(g_data);
             }
@@ -97,7 +120,12 @@ mod tests {
 
     #[test]
     fn refuses_different_shapes() {
-        let op: &dyn Operator<f32> = &Add { activation: Activation::IDENTITY };
-        assert!(op.output_shape(&[Shape::new(1, 2, 2, 3), Shape::new(1, 2, 2, 4)]).is_err());
+        let op: &dyn Operator<f32> = &Add {
+            activation: Activation::IDENTITY,
+        };
+        assert!(
+            op.output_shape(&[Shape::new(1, 2, 2, 3), Shape::new(1, 2, 2, 4)])
+                .is_err()
+        );
     }
 }

@@ -42,12 +42,15 @@ impl BatchNorm {
         let c = self.channels;
         let (gamma, beta) = w.parameters.split_at(c);
         let (mean, variance) = w.buffers.split_at(c);
-        let inverse =
-            |v: &T| T::from_f64(1.0 / (v.to_f64() + self.eps).sqrt());
+        let inverse = |v: &T| T::from_f64(1.0 / (v.to_f64() + self.eps).sqrt());
         let inverse_sigma: Vec<T> = variance.iter().map(inverse).collect();
         let scale: Vec<T> = (0..c).map(|j| gamma[j] * inverse_sigma[j]).collect();
         let shift = (0..c).map(|j| beta[j] - scale[j] * mean[j]).collect();
-        Coefficients { inverse_sigma, scale, shift }
+        Coefficients {
+            inverse_sigma,
+            scale,
+            shift,
+        }
     }
 }
 
@@ -57,12 +60,17 @@ impl<T: Scalar> Operator<T> for BatchNorm {
         if x.c == self.channels {
             Ok(x)
         } else {
-            Err(ShapeError(format!("batch norm of {} channels on {x}", self.channels)))
+            Err(ShapeError(format!(
+                "batch norm of {} channels on {x}",
+                self.channels
+            )))
         }
     }
 
     fn parameters(&self) -> Vec<ParameterShape> {
-        [Role::Gamma, Role::Beta].map(|r| ParameterShape::new(r, &[self.channels])).to_vec()
+        [Role::Gamma, Role::Beta]
+            .map(|r| ParameterShape::new(r, &[self.channels]))
+            .to_vec()
     }
 
     fn buffers(&self) -> usize {
@@ -70,7 +78,10 @@ impl<T: Scalar> Operator<T> for BatchNorm {
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: true, output: true }
+        Keeps {
+            inputs: true,
+            output: true,
+        }
     }
 
     fn forward(&self, w: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
@@ -93,10 +104,23 @@ impl<T: Scalar> Operator<T> for BatchNorm {
         let zeros = vec![T::ZERO; 2 * c];
         let (dgamma, dbeta) = dw.unwrap_or(&zeros).split_at(c);
         let dscale: Vec<T> = (0..c).map(|j| dgamma[j] * k.inverse_sigma[j]).collect();
-        let dshift: Vec<T> = (0..c).map(|j| dbeta[j] - dscale[j] * w.buffers[j]).collect();
-        let tangent = AffineTangent { scale: &k.scale, dscale: &dscale, dshift: &dshift };
+        let dshift: Vec<T> = (0..c)
+            .map(|j| dbeta[j] - dscale[j] * w.buffers[j])
+            .collect();
+        let tangent = AffineTangent {
+            scale: &k.scale,
+            dscale: &dscale,
+            dshift: &dshift,
+        };
         let dx = dx[0].map(|dx| dx.data);
-        affine_tangent(tangent, x[0].data, dx, self.activation, y.data(), dy.data_mut());
+        affine_tangent(
+            tangent,
+            x[0].data,
+            dx,
+            self.activation,
+            y.data(),
+            dy.data_mut(),
+        );
     }
 
     fn adjoint_input(
@@ -110,7 +134,15 @@ impl<T: Scalar> Operator<T> for BatchNorm {
             let scale = self.coefficients(w).scale;
             let image = (g.g.shape.image_len(), g.repeat);
             let (y, gx) = (primal.output.data, slot.gx.data_mut());
-            affine_adjoint(&scale, self.activation, y, g.g.data, image, slot.accumulate, gx);
+            affine_adjoint(
+                &scale,
+                self.activation,
+                y,
+                g.g.data,
+                image,
+                slot.accumulate,
+                gx,
+            );
         }
     }
 
@@ -136,7 +168,11 @@ impl<T: Scalar> Operator<T> for BatchNorm {
         }
         for i in 0..g.g.shape.n {
             let n = i / g.repeat;
-            add(x.image(n).data, primal.output.image(n).data, g.g.image(i).data);
+            add(
+                x.image(n).data,
+                primal.output.image(n).data,
+                g.g.image(i).data,
+            );
         }
     }
 }
@@ -149,7 +185,11 @@ mod tests {
     #[test]
     fn passes_agree() {
         for activation in [Activation::IDENTITY, Activation::RELU6.leaky(0.01)] {
-            let op = BatchNorm { channels: 5, eps: 1e-3, activation };
+            let op = BatchNorm {
+                channels: 5,
+                eps: 1e-3,
+                activation,
+            };
             check_operator(&op, &[Shape::new(2, 3, 4, 5)]);
         }
     }

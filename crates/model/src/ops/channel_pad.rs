@@ -18,16 +18,26 @@ pub struct ChannelPad {
 impl<T: Scalar> Operator<T> for ChannelPad {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         let x = single("channel padding", inputs)?;
-        Ok(Shape { c: self.before + x.c + self.after, ..x })
+        Ok(Shape {
+            c: self.before + x.c + self.after,
+            ..x
+        })
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: false, output: false }
+        Keeps {
+            inputs: false,
+            output: false,
+        }
     }
 
     fn forward(&self, _: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
         let (c, total) = (x[0].shape.c, y.shape().c);
-        for (y, x) in y.data_mut().chunks_exact_mut(total).zip(x[0].data.chunks_exact(c)) {
+        for (y, x) in y
+            .data_mut()
+            .chunks_exact_mut(total)
+            .zip(x[0].data.chunks_exact(c))
+        {
             y[..self.before].fill(T::ZERO);
             y[self.before..self.before + c].copy_from_slice(x);
             y[self.before + c..].fill(T::ZERO);
@@ -75,6 +85,12 @@ mod tests {
 
     #[test]
     fn passes_agree() {
-        check_operator(&ChannelPad { before: 2, after: 1 }, &[Shape::new(2, 3, 2, 4)]);
+        check_operator(
+            &ChannelPad {
+                before: 2,
+                after: 1,
+            },
+            &[Shape::new(2, 3, 2, 4)],
+        );
     }
 }

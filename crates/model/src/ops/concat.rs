@@ -18,11 +18,15 @@ fn place<T: Scalar>(x: &[T], c: usize, y: &mut [T], first: usize, total: usize) 
 
 impl<T: Scalar> Operator<T> for Concat {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
-        let first = *inputs.first().ok_or_else(|| ShapeError("concat of nothing".into()))?;
+        let first = *inputs
+            .first()
+            .ok_or_else(|| ShapeError("concat of nothing".into()))?;
         let mut c = 0;
         for x in inputs {
             if (x.n, x.h, x.w) != (first.n, first.h, first.w) {
-                return Err(ShapeError(format!("cannot put {first} and {x} side by side")));
+                return Err(ShapeError(format!(
+                    "cannot put {first} and {x} side by side"
+                )));
             }
             c += x.c;
         }
@@ -30,7 +34,10 @@ impl<T: Scalar> Operator<T> for Concat {
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: false, output: false }
+        Keeps {
+            inputs: false,
+            output: false,
+        }
     }
 
     fn forward(&self, _: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {

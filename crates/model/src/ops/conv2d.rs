@@ -47,9 +47,13 @@ impl Conv2d {
     /// # Errors
     /// When the channels or the size do not fit.
     pub fn window_on(&self, x: Shape) -> Result<Window, ShapeError> {
-        let Self { cin, cout, groups, .. } = *self;
+        let Self {
+            cin, cout, groups, ..
+        } = *self;
         if groups == 0 || cin % groups != 0 || cout % groups != 0 {
-            return Err(ShapeError(format!("{groups} groups do not divide {cin} and {cout} channels")));
+            return Err(ShapeError(format!(
+                "{groups} groups do not divide {cin} and {cout} channels"
+            )));
         }
         if x.c != cin {
             return Err(ShapeError(format!("convolution of {cin} channels on {x}")));
@@ -61,10 +65,20 @@ impl Conv2d {
     fn kernel(&self, x: Shape) -> Option<Kernel> {
         let window = self.window_on(x).ok()?;
         Some(if self.is_depthwise() {
-            Kernel::Depthwise(Depthwise { window, channels: self.cin })
+            Kernel::Depthwise(Depthwise {
+                window,
+                channels: self.cin,
+            })
         } else {
-            let Self { cin, cout, groups, .. } = *self;
-            Kernel::Dense(Convolution { window, cin, cout, groups })
+            let Self {
+                cin, cout, groups, ..
+            } = *self;
+            Kernel::Dense(Convolution {
+                window,
+                cin,
+                cout,
+                groups,
+            })
         })
     }
 
@@ -75,11 +89,12 @@ impl Conv2d {
     fn add_bias<T: Scalar>(&self, parameters: &[T], y: &mut [T]) {
         if self.bias {
             let bias = &parameters[self.kernel_len()..];
-            y.par_chunks_mut(task_rows(self.cout) * self.cout).for_each(|y| {
-                for y in y.chunks_exact_mut(self.cout) {
-                    crate::kernels::elementwise::add_to(y, bias);
-                }
-            });
+            y.par_chunks_mut(task_rows(self.cout) * self.cout)
+                .for_each(|y| {
+                    for y in y.chunks_exact_mut(self.cout) {
+                        crate::kernels::elementwise::add_to(y, bias);
+                    }
+                });
         }
     }
 }
@@ -102,7 +117,10 @@ impl<T: Scalar> Operator<T> for Conv2d {
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: true, output: false }
+        Keeps {
+            inputs: true,
+            output: false,
+        }
     }
 
     fn forward(&self, w: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
@@ -187,12 +205,25 @@ mod tests {
     use crate::ops::testing::{check_operator, forward};
 
     fn conv(window: WindowSpec, cin: usize, cout: usize, groups: usize, bias: bool) -> Conv2d {
-        Conv2d { window, cin, cout, groups, bias }
+        Conv2d {
+            window,
+            cin,
+            cout,
+            groups,
+            bias,
+        }
     }
 
     #[test]
     fn passes_agree_over_the_grid_of_parameters() {
-        for (kernel, stride, dilation) in [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 2), (5, 2, 1)] {
+        for (kernel, stride, dilation) in [
+            (1, 1, 1),
+            (1, 2, 1),
+            (3, 1, 1),
+            (3, 2, 1),
+            (3, 1, 2),
+            (5, 2, 1),
+        ] {
             for (cin, cout, groups) in [(4, 6, 1), (4, 6, 2), (4, 4, 4), (35, 35, 35)] {
                 for padding in [Padding::Same, Padding::all(kernel / 2)] {
                     let window = WindowSpec {
@@ -210,7 +241,10 @@ mod tests {
     fn a_large_weight_gradient_agrees() {
         for kernel in [1, 3] {
             let window = WindowSpec::square(kernel, 1, Padding::Same);
-            check_operator(&conv(window, 270, 250, 1, false), &[Shape::new(1, 2, 2, 270)]);
+            check_operator(
+                &conv(window, 270, 250, 1, false),
+                &[Shape::new(1, 2, 2, 270)],
+            );
         }
     }
 
@@ -222,7 +256,12 @@ mod tests {
                 kernel: [3, 2],
                 stride: [2, 1],
                 dilation: [1, 2],
-                padding: Padding::Explicit { top: 1, bottom: 0, left: 2, right: 1 },
+                padding: Padding::Explicit {
+                    top: 1,
+                    bottom: 0,
+                    left: 2,
+                    right: 1,
+                },
             };
             let op = conv(window, cin, cout, groups, true);
             let shape = Shape::new(2, 5, 6, cin);

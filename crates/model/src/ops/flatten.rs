@@ -16,7 +16,10 @@ impl<T: Scalar> Operator<T> for Flatten {
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: false, output: false }
+        Keeps {
+            inputs: false,
+            output: false,
+        }
     }
 
     fn forward(&self, _: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
@@ -48,9 +51,14 @@ impl<T: Scalar> Operator<T> for Flatten {
     ) {
         if let Some(slot) = &mut slots[0] {
             let accumulate = slot.accumulate;
-            crate::kernels::elementwise::update(slot.gx.data_mut(), g.g.data, #[inline(always)] |gx, g| {
-                if accumulate { gx + g } else { g }
-            });
+            crate::kernels::elementwise::update(
+                slot.gx.data_mut(),
+                g.g.data,
+                #[inline(always)]
+                |gx, g| {
+                    if accumulate { gx + g } else { g }
+                },
+            );
         }
     }
 }

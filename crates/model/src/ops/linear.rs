@@ -27,7 +27,12 @@ impl Linear {
     fn product<T: Scalar>(&self, x: View<'_, T>, w: &[T], accumulate: bool, y: &mut [T]) {
         let n = x.shape.n;
         let w = Mat::new(w, self.cin, self.cout);
-        gemm_parallel(MatMut::new(y, n, self.cout), accumulate, Mat::new(x.data, n, self.cin), w);
+        gemm_parallel(
+            MatMut::new(y, n, self.cout),
+            accumulate,
+            Mat::new(x.data, n, self.cin),
+            w,
+        );
     }
 
     fn add_bias<T: Scalar>(&self, parameters: &[T], y: &mut [T]) {
@@ -44,7 +49,10 @@ impl<T: Scalar> Operator<T> for Linear {
         if (x.h, x.w, x.c) == (1, 1, self.cin) {
             Ok(Shape::new(x.n, 1, 1, self.cout))
         } else {
-            Err(ShapeError(format!("fully connected layer of {} features on {x}", self.cin)))
+            Err(ShapeError(format!(
+                "fully connected layer of {} features on {x}",
+                self.cin
+            )))
         }
     }
 
@@ -57,11 +65,19 @@ impl<T: Scalar> Operator<T> for Linear {
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: true, output: false }
+        Keeps {
+            inputs: true,
+            output: false,
+        }
     }
 
     fn forward(&self, w: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
-        self.product(x[0], &w.parameters[..self.cin * self.cout], false, y.data_mut());
+        self.product(
+            x[0],
+            &w.parameters[..self.cin * self.cout],
+            false,
+            y.data_mut(),
+        );
         self.add_bias(w.parameters, y.data_mut());
     }
 
@@ -115,7 +131,12 @@ impl<T: Scalar> Operator<T> for Linear {
         }
         let (gw, gb) = gw.split_at_mut(self.cin * c);
         let x = Mat::new(primal.inputs[0].data, n, self.cin);
-        gemm_parallel(MatMut::new(gw, self.cin, c), true, x.t(), Mat::new(&summed, n, c));
+        gemm_parallel(
+            MatMut::new(gw, self.cin, c),
+            true,
+            x.t(),
+            Mat::new(&summed, n, c),
+        );
         if self.bias {
             summed.chunks_exact(c).for_each(|g| add_to(gb, g));
         }
@@ -130,7 +151,14 @@ mod tests {
     #[test]
     fn passes_agree() {
         for bias in [false, true] {
-            check_operator(&Linear { cin: 5, cout: 3, bias }, &[Shape::new(4, 1, 1, 5)]);
+            check_operator(
+                &Linear {
+                    cin: 5,
+                    cout: 3,
+                    bias,
+                },
+                &[Shape::new(4, 1, 1, 5)],
+            );
         }
     }
 }

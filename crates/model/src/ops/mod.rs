@@ -73,7 +73,10 @@ pub struct ParameterShape {
 impl ParameterShape {
     /// An array of `role` and `dims`.
     pub fn new(role: Role, dims: &[usize]) -> Self {
-        Self { role, dims: dims.to_vec() }
+        Self {
+            role,
+            dims: dims.to_vec(),
+        }
     }
 
     /// Numbers in the array.
@@ -254,6 +257,9 @@ impl Op {
 pub(crate) fn single(name: &str, inputs: &[Shape]) -> Result<Shape, ShapeError> {
     match inputs {
         [x] => Ok(*x),
-        _ => Err(ShapeError(format!("{name} takes one input, not {}", inputs.len()))),
+        _ => Err(ShapeError(format!(
+            "{name} takes one input, not {}",
+            inputs.len()
+        ))),
     }
 }

@@ -42,7 +42,10 @@ impl<T: Scalar> Operator<T> for MaxPool {
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: true, output: true }
+        Keeps {
+            inputs: true,
+            output: true,
+        }
     }
 
     fn forward(&self, _: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
@@ -80,7 +83,14 @@ impl<T: Scalar> Operator<T> for MaxPool {
         let x = primal.inputs[0];
         if let (Ok(window), Some(slot)) = (self.window.on(x.shape), &mut slots[0]) {
             let (xy, gr) = ((x.data, primal.output.data), (g.g.data, g.repeat));
-            kernel::max_adjoint(&window, x.shape.c, xy, gr, slot.accumulate, slot.gx.data_mut());
+            kernel::max_adjoint(
+                &window,
+                x.shape.c,
+                xy,
+                gr,
+                slot.accumulate,
+                slot.gx.data_mut(),
+            );
         }
     }
 }
@@ -104,7 +114,10 @@ impl<T: Scalar> Operator<T> for AveragePool {
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: false, output: false }
+        Keeps {
+            inputs: false,
+            output: false,
+        }
     }
 
     fn forward(&self, _: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
@@ -150,19 +163,27 @@ impl<T: Scalar> Operator<T> for GlobalAveragePool {
     fn output_shape(&self, inputs: &[Shape]) -> Result<Shape, ShapeError> {
         let x = single("global average pooling", inputs)?;
         if x.image_len() == 0 {
-            return Err(ShapeError(format!("global average pooling of an empty image {x}")));
+            return Err(ShapeError(format!(
+                "global average pooling of an empty image {x}"
+            )));
         }
         Ok(Shape::new(x.n, 1, 1, x.c))
     }
 
     fn keeps(&self) -> Keeps {
-        Keeps { inputs: false, output: false }
+        Keeps {
+            inputs: false,
+            output: false,
+        }
     }
 
     fn forward(&self, _: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
         let (c, image) = (x[0].shape.c, x[0].shape.image_len());
         let scale = T::from_f64(c as f64 / image as f64);
-        let images = y.data_mut().par_chunks_mut(c).zip(x[0].data.par_chunks(image));
+        let images = y
+            .data_mut()
+            .par_chunks_mut(c)
+            .zip(x[0].data.par_chunks(image));
         images.for_each(|(y, x)| {
             y.fill(T::ZERO);
             for x in x.chunks_exact(c) {
@@ -199,11 +220,19 @@ impl<T: Scalar> Operator<T> for GlobalAveragePool {
         let (c, image) = (g.g.shape.c, slot.gx.shape().image_len());
         let scale = T::from_f64(c as f64 / image as f64);
         let accumulate = slot.accumulate;
-        let images = slot.gx.data_mut().par_chunks_mut(image).zip(g.g.data.par_chunks(c));
+        let images = slot
+            .gx
+            .data_mut()
+            .par_chunks_mut(image)
+            .zip(g.g.data.par_chunks(c));
         images.for_each(|(gx, g)| {
             for gx in gx.chunks_exact_mut(c) {
                 for (gx, &g) in gx.iter_mut().zip(g) {
-                    *gx = if accumulate { *gx + scale * g } else { scale * g };
+                    *gx = if accumulate {
+                        *gx + scale * g
+                    } else {
+                        scale * g
+                    };
                 }
             }
         });
@@ -219,7 +248,9 @@ mod tests {
     fn windows() -> impl Iterator<Item = WindowSpec> {
         let sizes = [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 3, 2), (1, 2, 0)];
         let explicit = sizes.map(|(k, s, p)| WindowSpec::square(k, s, Padding::all(p)));
-        explicit.into_iter().chain([WindowSpec::square(3, 2, Padding::Same)])
+        explicit
+            .into_iter()
+            .chain([WindowSpec::square(3, 2, Padding::Same)])
     }
 
     #[test]
@@ -227,8 +258,20 @@ mod tests {
         let shape = [Shape::new(2, 6, 7, 3)];
         for window in windows() {
             check_operator(&MaxPool { window }, &shape);
-            check_operator(&AveragePool { window, count_padding: true }, &shape);
-            check_operator(&AveragePool { window, count_padding: false }, &shape);
+            check_operator(
+                &AveragePool {
+                    window,
+                    count_padding: true,
+                },
+                &shape,
+            );
+            check_operator(
+                &AveragePool {
+                    window,
+                    count_padding: false,
+                },
+                &shape,
+            );
         }
         check_operator(&GlobalAveragePool, &shape);
     }
@@ -238,7 +281,16 @@ mod tests {
         let x = Tensor::from_vec(Shape::new(1, 2, 2, 1), vec![1.0, -2.0, 3.0, 4.0]);
         let window = WindowSpec::square(3, 2, Padding::all(1));
         assert_eq!(apply(&MaxPool { window }, &x).data(), [4.0]);
-        let mean = |count_padding| apply(&AveragePool { window, count_padding }, &x).data()[0];
+        let mean = |count_padding| {
+            apply(
+                &AveragePool {
+                    window,
+                    count_padding,
+                },
+                &x,
+            )
+            .data()[0]
+        };
         assert!((mean(true) - 6.0 / 9.0).abs() < 1e-15 && (mean(false) - 1.5f64).abs() < 1e-15);
         assert_eq!(apply(&GlobalAveragePool, &x).data(), [1.5]);
     }

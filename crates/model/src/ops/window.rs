@@ -28,7 +28,12 @@ pub enum Padding {
 impl Padding {
     /// `p` pixels on every side.
     pub const fn all(p: usize) -> Self {
-        Self::Explicit { top: p, bottom: p, left: p, right: p }
+        Self::Explicit {
+            top: p,
+            bottom: p,
+            left: p,
+            right: p,
+        }
     }
 }
 
@@ -48,7 +53,12 @@ pub struct WindowSpec {
 impl WindowSpec {
     /// A square window without dilation.
     pub const fn square(kernel: usize, stride: usize, padding: Padding) -> Self {
-        Self { kernel: [kernel; 2], stride: [stride; 2], dilation: [1; 2], padding }
+        Self {
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            dilation: [1; 2],
+            padding,
+        }
     }
 
     /// The geometry on images of shape `x`.
@@ -58,18 +68,35 @@ impl WindowSpec {
     pub fn on(&self, x: Shape) -> Result<Window, ShapeError> {
         let positive = |v: [usize; 2]| v[0] > 0 && v[1] > 0;
         if !(positive(self.kernel) && positive(self.stride) && positive(self.dilation)) {
-            return Err(ShapeError("kernel, stride and dilation must be at least 1".into()));
+            return Err(ShapeError(
+                "kernel, stride and dilation must be at least 1".into(),
+            ));
         }
         let input = [x.h, x.w];
         let (mut output, mut pad) = ([0; 2], [0; 2]);
         for axis in 0..2 {
             (output[axis], pad[axis]) = self.axis(axis, input[axis]).ok_or_else(|| {
                 let [h, w] = self.kernel;
-                ShapeError(format!("a window of {h}x{w} does not fit an image of {}x{}", x.h, x.w))
+                ShapeError(format!(
+                    "a window of {h}x{w} does not fit an image of {}x{}",
+                    x.h, x.w
+                ))
             })?;
         }
-        let Self { kernel, stride, dilation, .. } = *self;
-        Ok(Window { input, output, kernel, stride, pad, dilation })
+        let Self {
+            kernel,
+            stride,
+            dilation,
+            ..
+        } = *self;
+        Ok(Window {
+            input,
+            output,
+            kernel,
+            stride,
+            pad,
+            dilation,
+        })
     }
 
     /// Output size and leading padding along one axis.
@@ -80,8 +107,17 @@ impl WindowSpec {
             return None;
         }
         match self.padding {
-            Padding::Explicit { top, bottom, left, right } => {
-                let (before, after) = if axis == 0 { (top, bottom) } else { (left, right) };
+            Padding::Explicit {
+                top,
+                bottom,
+                left,
+                right,
+            } => {
+                let (before, after) = if axis == 0 {
+                    (top, bottom)
+                } else {
+                    (left, right)
+                };
                 let room = (size + before + after).checked_sub(extent)?;
                 Some((room / stride + 1, before))
             }
@@ -109,7 +145,9 @@ mod tests {
 
     #[test]
     fn explicit_padding_follows_the_usual_formula() {
-        let w = WindowSpec::square(7, 2, Padding::all(3)).on(Shape::new(1, 224, 224, 3)).unwrap();
+        let w = WindowSpec::square(7, 2, Padding::all(3))
+            .on(Shape::new(1, 224, 224, 3))
+            .unwrap();
         assert_eq!((w.output, w.pad), ([112, 112], [3, 3]));
     }
 
@@ -117,6 +155,10 @@ mod tests {
     fn a_window_larger_than_the_image_is_refused() {
         let spec = WindowSpec::square(7, 1, Padding::all(0));
         assert!(spec.on(Shape::new(1, 5, 9, 3)).is_err());
-        assert!(WindowSpec::square(1, 0, Padding::Same).on(Shape::new(1, 5, 9, 3)).is_err());
+        assert!(
+            WindowSpec::square(1, 0, Padding::Same)
+                .on(Shape::new(1, 5, 9, 3))
+                .is_err()
+        );
     }
 }

@@ -69,7 +69,10 @@ pub struct Tensor<T> {
 impl<T: Scalar> Tensor<T> {
     /// A tensor of zeros.
     pub fn zeros(shape: Shape) -> Self {
-        Self { shape, data: vec![T::ZERO; shape.len()] }
+        Self {
+            shape,
+            data: vec![T::ZERO; shape.len()],
+        }
     }
 
     /// Wraps `data`, which lies in NHWC order.
@@ -77,7 +80,12 @@ impl<T: Scalar> Tensor<T> {
     /// # Panics
     /// When `data` does not hold exactly `shape.len()` numbers.
     pub fn from_vec(shape: Shape, data: Vec<T>) -> Self {
-        assert_eq!(shape.len(), data.len(), "tensor of shape {shape} from {} numbers", data.len());
+        assert_eq!(
+            shape.len(),
+            data.len(),
+            "tensor of shape {shape} from {} numbers",
+            data.len()
+        );
         Self { shape, data }
     }
 
@@ -103,12 +111,18 @@ impl<T: Scalar> Tensor<T> {
 
     /// The whole tensor, borrowed.
     pub fn view(&self) -> View<'_, T> {
-        View { shape: self.shape, data: &self.data }
+        View {
+            shape: self.shape,
+            data: &self.data,
+        }
     }
 
     /// The same numbers in another precision.
     pub fn cast<U: Scalar>(&self) -> Tensor<U> {
-        Tensor { shape: self.shape, data: self.data.iter().map(|x| U::from_f64(x.to_f64())).collect() }
+        Tensor {
+            shape: self.shape,
+            data: self.data.iter().map(|x| U::from_f64(x.to_f64())).collect(),
+        }
     }
 }
 
@@ -130,6 +144,9 @@ impl<'a, T: Scalar> View<'a, T> {
     /// The `count` images from `first` on.
     pub fn images(&self, first: usize, count: usize) -> View<'a, T> {
         let len = self.shape.image_len();
-        View { shape: self.shape.with_n(count), data: &self.data[first * len..(first + count) * len] }
+        View {
+            shape: self.shape.with_n(count),
+            data: &self.data[first * len..(first + count) * len],
+        }
     }
 }

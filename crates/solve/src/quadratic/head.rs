@@ -143,7 +143,12 @@ impl HeadRidge {
         let at_zero = (features.transpose() * &centred).norm_l2();
         let penalty = lambda * fit.weights.squared_norm_l2();
         let objective = 0.5 * (residual.squared_norm_l2() + penalty);
-        Ok(Certificate::from_gradient(objective, gradient.norm_l2(), at_zero, lambda))
+        Ok(Certificate::from_gradient(
+            objective,
+            gradient.norm_l2(),
+            at_zero,
+            lambda,
+        ))
     }
 
     /// The dual solution `M T`, `N x C`; `W = Phi' M T`.

@@ -1,0 +1,190 @@
+//! What may stand on the command line. Parsing is pure: nothing here touches files.
+
+pub mod fit;
+pub mod values;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use convextune_model::backbones::Backbone;
+
+use fit::{CompareArgs, FitArgs};
+use values::{backbone, bytes, count};
+
+const EXAMPLES: &str = "\
+Examples:
+  convextune fit photos/ --backbone efficientnet-lite0 -o flowers.safetensors
+  convextune evaluate flowers.safetensors photos/test
+  convextune predict flowers.safetensors new/*.jpg
+  convextune compare photos/ --backbone efficientnet-lite0
+  convextune backbone list
+
+photos/ holds one folder of images per class, or train/ and test/ with one folder per class each.
+Exit codes: 0 success, 1 the work failed, 2 wrong usage.";
+
+/// Fine-tune pre-trained networks by convex optimisation: every model is the proven minimum of its
+/// training problem.
+#[derive(Debug, Parser)]
+#[command(name = "convextune", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fit a model to a folder of photos.
+    Fit(Box<FitArgs>),
+    /// Measure a model on a folder of labelled photos.
+    Evaluate(EvaluateArgs),
+    /// Name the classes of photos.
+    Predict(PredictArgs),
+    /// Show what a model file holds and what was proved about it.
+    Info(InfoArgs),
+    /// Fit several methods to one folder and print one table.
+    Compare(Box<CompareArgs>),
+    /// List, fetch and check pre-trained networks.
+    Backbone {
+        /// What to do with backbones.
+        #[command(subcommand)]
+        command: BackboneCommand,
+    },
+}
+
+/// How to run and what to print; for all commands that compute.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Running and printing")]
+pub struct RunArgs {
+    /// Print JSON on standard output instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no notes on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Threads to compute with [default: all cores]
+    #[arg(long, value_name = "N", value_parser = count::<1024>)]
+    pub threads: Option<usize>,
+}
+
+/// How images are read.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Images")]
+pub struct ReadArgs {
+    /// Memory for decoded images; what does not fit is read again when needed
+    #[arg(long, value_name = "BYTES", default_value = "2GiB", value_parser = bytes)]
+    pub cache_memory: usize,
+    /// Leave out images that cannot be read instead of stopping; they are listed in the report
+    #[arg(long)]
+    pub skip_unreadable: bool,
+}
+
+/// Arguments of `evaluate`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  convextune evaluate flowers.safetensors photos/test --json")]
+pub struct EvaluateArgs {
+    /// A model that `convextune fit` wrote
+    pub model: PathBuf,
+    /// A folder with one folder of images per class, named as in training
+    pub folder: PathBuf,
+    /// How images are read.
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments of `predict`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  convextune predict flowers.safetensors new/*.jpg
+  convextune predict flowers.safetensors new/ --top 1 --json
+
+One line per image: path, then classes with their scores, best first, between tabs. A score is the
+model's output; with squared loss (lqf, lqf-fc) it aims at 1 for the right class and 0 for the
+others. Scores are not probabilities.")]
+pub struct PredictArgs {
+    /// A model that `convextune fit` wrote
+    pub model: PathBuf,
+    /// Images, or folders of images
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    pub images: Vec<PathBuf>,
+    /// How many classes to name for each image
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = count::<100_000>)]
+    pub top: usize,
+    /// How images are read.
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments of `info`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  convextune info flowers.safetensors")]
+pub struct InfoArgs {
+    /// A model that `convextune fit` wrote
+    pub model: PathBuf,
+    /// Print JSON on standard output instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with backbones.
+#[derive(Debug, Subcommand)]
+pub enum BackboneCommand {
+    /// List the known networks and where their weights are.
+    List {
+        /// Print JSON on standard output instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch the weights of a network into the cache.
+    #[command(after_help = "\
+Example:
+  convextune backbone pull resnet18
+
+The cache is $CONVEXTUNE_CACHE, else $XDG_CACHE_HOME/convextune, else ~/.cache/convextune.")]
+    Pull {
+        /// The network
+        #[arg(value_name = "NAME", value_parser = backbone)]
+        backbone: &'static Backbone,
+        /// No progress on standard error
+        #[arg(long, short)]
+        quiet: bool,
+    },
+    /// Read a weight file, say what it is, and prove that it works on one grey image.
+    #[command(after_help = "\
+Example:
+  convextune backbone check resnet20-12fca82f.th")]
+    Check {
+        /// The weight file: safetensors, or a PyTorch state_dict of any age
+        file: PathBuf,
+        /// The network that it should be [default: found out from the names of its tensors]
+        #[arg(long, value_name = "NAME", value_parser = backbone)]
+        backbone: Option<&'static Backbone>,
+        /// Print JSON on standard output instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,33 @@
+//! `convextune info`.
+
+use anyhow::Result;
+use convextune::model_file::Model;
+
+use super::summary;
+use crate::args::InfoArgs;
+use crate::output::{print, print_json};
+use crate::table::pairs;
+
+/// Shows a model file's header.
+pub fn run(args: &InfoArgs) -> Result<()> {
+    let model = Model::load(&args.model)?;
+    let header = &model.header;
+    if args.json {
+        return print_json(header);
+    }
+    let options = &header.options;
+    let mut rows = vec![
+        ("model", args.model.display().to_string()),
+        ("format version", header.format_version.to_string()),
+        ("trained from", header.first_trainable.clone()),
+        ("trained weights", model.body.u.len().to_string()),
+        ("training set", header.training_set.clone()),
+        ("split", summary::split(&header.split)),
+        ("seed", options.seed.to_string()),
+        ("target scale", options.alpha.to_string()),
+        ("leaky slope", options.leaky_slope.to_string()),
+    ];
+    rows.extend(summary::rows(&header.report));
+    rows.push(("classes", header.classes.join(", ")));
+    print(&pairs(&rows))
+}

@@ -1,0 +1,57 @@
+//! One module a command: run what was resolved, print what came out.
+
+pub mod backbone;
+pub mod compare;
+pub mod evaluate;
+pub mod fit;
+pub mod info;
+pub mod predict;
+mod summary;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use convextune::job::decode;
+use convextune::model_file::Model;
+use convextune::progress::Reporter;
+use convextune::samples::Samples;
+use convextune_model::images::{ImageSource, Item};
+
+use crate::args::ReadArgs;
+
+/// Images as a model wants them.
+struct Opened {
+    /// Those that can be read.
+    items: Vec<Item>,
+    samples: Samples,
+    /// Those that were left out, each with the reason.
+    skipped: Vec<(PathBuf, String)>,
+}
+
+/// Decodes `items` for `model`.
+fn open(
+    model: &Model,
+    items: Vec<Item>,
+    read: ReadArgs,
+    reporter: &dyn Reporter,
+) -> Result<Opened> {
+    let transform = model.header.transform.clone();
+    reporter.stage("images", items.len() as u64);
+    let mut source = ImageSource::new(items, transform, read.cache_memory, read.skip_unreadable);
+    decode(&mut source, reporter)?;
+    let why = |(path, problem): &(PathBuf, _)| (path.clone(), format!("{problem}"));
+    let skipped = source.skipped().iter().map(why).collect();
+    let items = source.items().to_vec();
+    Ok(Opened {
+        items,
+        samples: Samples::images(source),
+        skipped,
+    })
+}
+
+/// Says which images were left out.
+fn note_skipped(skipped: &[(PathBuf, String)], reporter: &dyn Reporter) {
+    for (path, reason) in skipped {
+        reporter.note(&format!("{} {reason}; it was left out", path.display()));
+    }
+}
