@@ -68,10 +68,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             "vjp" | "normal" => {
                 let tangent = (args.mode == "normal").then_some(v.as_slice());
                 let recording = executor.record(image.clone(), tangent)?;
-                let g = recording
-                    .tangent
-                    .clone()
-                    .unwrap_or_else(|| recording.output.clone());
+                let mut g = recording.output.clone();
+                g.data_mut().fill(1.0);
                 executor.vjp(&recording, g, &mut gw);
                 executor.recycle(recording);
             }
@@ -102,19 +100,29 @@ pub fn filled(graph: Graph) -> Network<f32> {
     for p in graph.parameters() {
         let fan_in = p.dims[..p.dims.len() - 1].iter().product::<usize>().max(1) as f32;
         let value = |i: usize| match p.role {
-            Role::Kernel => ((i * 7919 % 2001) as f32 / 1000.0 - 1.0) * (6.0 / fan_in).sqrt(),
-            Role::Gamma => 1.0,
-            Role::Bias | Role::Beta => 0.01,
+            Role::Kernel => symmetric(p.range.start + i) * (6.0 / fan_in).sqrt(),
+            Role::Gamma => 0.7,
+            Role::Bias | Role::Beta => 0.1 * symmetric(p.range.start + i),
         };
         parameters.extend((0..p.range.len()).map(value));
     }
-    let buffers: usize = graph
-        .nodes()
-        .iter()
-        .filter_map(|n| n.op.operator::<f32>())
-        .map(convextune_model::ops::Operator::buffers)
-        .sum();
-    let mut network = Network::new(graph, parameters, vec![1.0; buffers]);
+    // Frozen statistics: means of 0, variances of 1.
+    let mut buffers = Vec::new();
+    for op in graph.nodes().iter().filter_map(|n| n.op.operator::<f32>()) {
+        let half = op.buffers() / 2;
+        buffers.extend((0..2 * half).map(|i| if i < half { 0.0 } else { 1.0 }));
+    }
+    let mut network = Network::new(graph, parameters, buffers);
     network.swap_activation(|a| a.leaky(0.01));
     network
+}
+
+/// A number in [-1, 1) that looks random, from its index.
+fn symmetric(i: usize) -> f32 {
+    let mut z = (i as u64)
+        .wrapping_add(1)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((z >> 40) as f32) / (1u64 << 23) as f32 - 1.0
 }

@@ -26,6 +26,8 @@ use super::options::{FitOptions, PreconditionerChoice, SolverChoice};
 
 /// Bytes that the sketch Z may take; its preconditioner takes up to twice as much again.
 const SKETCH_BYTES: usize = 3 << 30;
+/// Buckets that the cost model chooses among.
+const SKETCH_SIZES: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16_384, 32_768];
 /// Bytes of Jacobian rows that the dual kernel stores at a time.
 pub(crate) const KERNEL_BYTES: usize = 2 << 30;
 /// Rows NC up to which an `NC x NC` matrix is formed.
@@ -69,14 +71,12 @@ impl Sizes {
         multiply_adds / (self.samples as f64 * self.forward)
     }
 
-    /// The sketch's size when nothing is said: eight buckets a row, within memory.
+    /// The cheapest of the sizes that fit in memory.
     fn sketch_size(&self) -> usize {
-        let rows = self.rows() as usize;
-        let fitting = (SKETCH_BYTES / (4 * rows.max(1))).clamp(256, 32_768);
-        (8 * rows)
-            .next_power_of_two()
-            .clamp(2048, 32_768)
-            .min(fitting)
+        let fitting = SKETCH_BYTES / (4 * self.rows() as usize).max(1);
+        let sizes = SKETCH_SIZES.into_iter().filter(|k| *k <= fitting);
+        let cheapest = sizes.min_by(|a, b| self.sketch_cost(*a).total_cmp(&self.sketch_cost(*b)));
+        cheapest.unwrap_or(SKETCH_SIZES[0])
     }
 
     fn sketch_cost(&self, k: usize) -> f64 {
@@ -201,6 +201,6 @@ mod tests {
     #[test]
     fn the_sketch_stays_within_memory() {
         let k = sizes(2000, 101).sketch_size();
-        assert!(k * 2000 * 101 * 4 <= SKETCH_BYTES && k >= 256);
+        assert!(k * 2000 * 101 * 4 <= SKETCH_BYTES && k >= 512);
     }
 }
