@@ -6,6 +6,7 @@ mod head_only;
 mod lqf;
 mod options;
 mod plan;
+mod prepared;
 mod weight_decay;
 
 pub use head_only::{HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted};

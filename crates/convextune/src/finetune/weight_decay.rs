@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::features::{Features, targets};
 use super::head::{anchor_part, choose_lambda};
-use super::lqf::{TrainingSet, features, select};
+use super::lqf::TrainingSet;
 use super::options::{FitOptions, HeadInit};
+use super::prepared::{features, select};
 use crate::error::Error;
 use crate::linearize::{CurvatureOptions, Linearization, SketchedRows};
 use crate::progress::Reporter;

@@ -204,12 +204,16 @@ impl<'a, T: Scalar> Executor<'a, T> {
             let x: Vec<View<'_, T>> = node
                 .inputs
                 .iter()
-                .filter_map(|i| view(&values[*i]))
+                .filter_map(|i| view(values[*i].as_ref()))
                 .collect();
             let weights = network.node_weights(id);
             if let (Some(v), true) = (v, self.depends[id]) {
                 let mut dy = self.pool.take(shapes[id]);
-                let dx: Vec<_> = node.inputs.iter().map(|i| view(&tangents[*i])).collect();
+                let dx: Vec<_> = node
+                    .inputs
+                    .iter()
+                    .map(|i| view(tangents[*i].as_ref()))
+                    .collect();
                 let range = &network.layout[id].parameters;
                 let dw = (!range.is_empty()).then(|| &v[range.start - offset..range.end - offset]);
                 op.dual(weights, dw, &x, &dx, &mut y, &mut dy);
@@ -352,6 +356,6 @@ impl<'a, T: Scalar> Executor<'a, T> {
     }
 }
 
-fn view<T: Scalar>(slot: &Option<Tensor<T>>) -> Option<View<'_, T>> {
-    slot.as_ref().map(Tensor::view)
+fn view<T: Scalar>(slot: Option<&Tensor<T>>) -> Option<View<'_, T>> {
+    slot.map(Tensor::view)
 }

@@ -19,10 +19,10 @@ impl Graph {
     /// Replaces every activation, fused or not.
     pub fn swap_activation(&mut self, swap: impl Fn(Activation) -> Activation) {
         for node in &mut self.nodes {
-            if let Some(activation) = node.op.activation_mut() {
-                if !activation.is_identity() {
-                    *activation = swap(*activation);
-                }
+            if let Some(activation) = node.op.activation_mut()
+                && !activation.is_identity()
+            {
+                *activation = swap(*activation);
             }
         }
     }
@@ -81,7 +81,7 @@ impl<T: Scalar> Network<T> {
     #[must_use]
     pub fn with_head(&self, name: &str, classes: usize, weights: &[T]) -> Self {
         assert!(
-            classes > 0 && weights.len() % classes == 0,
+            classes > 0 && weights.len().is_multiple_of(classes),
             "head of {classes} classes"
         );
         let mut graph = self.graph.clone();
