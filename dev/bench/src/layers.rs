@@ -82,7 +82,7 @@ fn node_times(network: &Network<f32>, id: usize, shapes: &[Shape]) -> Option<[f6
         time(0, &mut || op.forward(w, &views, &mut y));
         let dw = (!w.parameters.is_empty()).then_some(w.parameters);
         time(1, &mut || {
-            op.dual(w, dw, &views, &tangents, &mut y, &mut dy)
+            op.dual(w, dw, &views, &tangents, &mut y, &mut dy);
         });
         let primal = Primal {
             inputs: &views,

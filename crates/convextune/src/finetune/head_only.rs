@@ -94,19 +94,18 @@ pub fn fit_fc(
     reporter: &dyn Reporter,
 ) -> Result<HeadOnlyFit, Error> {
     let problem = LogisticRegression::new(features.phi.as_ref(), labels, classes)?;
-    let (lambda, lambda_source) = match given(options, labels.len()) {
-        Some(lambda) => (lambda, LambdaSource::Given),
-        None => {
-            reporter.stage("cross validation", 0);
-            let unit = problem.mean_square().max(f64::MIN_POSITIVE);
-            let grid = log_grid(1e-5 * unit, 10.0 * unit, 13)?;
-            let rough = LogisticOptions {
-                tolerance: 1e-3,
-                ..LogisticOptions::default()
-            };
-            let folds = problem.cross_validate(&grid, FOLDS, options.seed, &rough)?;
-            (folds.choice.lambda, LambdaSource::CrossValidation)
-        }
+    let (lambda, lambda_source) = if let Some(lambda) = given(options, labels.len()) {
+        (lambda, LambdaSource::Given)
+    } else {
+        reporter.stage("cross validation", 0);
+        let unit = problem.mean_square().max(f64::MIN_POSITIVE);
+        let grid = log_grid(1e-5 * unit, 10.0 * unit, 13)?;
+        let rough = LogisticOptions {
+            tolerance: 1e-3,
+            ..LogisticOptions::default()
+        };
+        let folds = problem.cross_validate(&grid, FOLDS, options.seed, &rough)?;
+        (folds.choice.lambda, LambdaSource::CrossValidation)
     };
     let exact = LogisticOptions {
         tolerance: options.tolerance.min(1e-6),

@@ -5,7 +5,7 @@ use convextune_solve::quadratic::{
     Identity, Intercept, KernelCholesky, KernelRidge, PcgOptions, Preconditioner, RidgeProblem,
     Sketch, SketchForm, SketchedKernel, Start, solve_dual, solve_primal,
 };
-use convextune_solve::{LinearOperator, Observer, Solution};
+use convextune_solve::{Observer, Solution};
 
 use super::features::Features;
 use super::options::{FitOptions, PreconditionerChoice, SolverChoice};

@@ -98,10 +98,7 @@ pub fn choose(
                 Intercept::None,
                 SketchForm::Gram,
             )?;
-            let matrix = sketched
-                .kernel()
-                .map(|k| k.to_owned())
-                .unwrap_or_else(Mat::new);
+            let matrix = sketched.kernel().map_or_else(Mat::new, |k| k.to_owned());
             let kernel = KernelRidge::new(matrix, data.classes, Intercept::Free)?;
             if honest.is_empty() {
                 return by_head(&features(rows, n), kernel.mean_diagonal(), data);

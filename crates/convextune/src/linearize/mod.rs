@@ -57,7 +57,7 @@ impl<'a> Linearization<'a> {
         reporter: &'a dyn Reporter,
     ) -> Result<Self, Error> {
         let shapes = network.graph().shapes(samples.shape())?;
-        let outputs = shapes.last().map_or(0, |s| s.image_len());
+        let outputs = shapes.last().map_or(0, Shape::image_len);
         let executor = Executor::new(network, first_trainable);
         if executor.trainable_len() == 0 || outputs == 0 {
             return Err(Error::NothingToTrain);

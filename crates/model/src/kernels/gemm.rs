@@ -104,7 +104,7 @@ pub fn gemm<T: Scalar>(c: MatMut<'_, T>, accumulate: bool, a: Mat<'_, T>, b: Mat
     product(c, accumulate, a, b, gemm::Parallelism::None);
 }
 
-/// [`gemm`] on all threads of the current pool.
+/// [`fn@gemm`] on all threads of the current pool.
 ///
 /// # Panics
 /// When the sizes do not fit.

@@ -274,7 +274,7 @@ mod tests {
                 let mut want = w[6 * cg * cout + co];
                 for (kh, kw, ci) in (0..6 * cg).map(|k| (k / (2 * cg), k / cg % 2, k % cg)) {
                     let (ih, iw) = (oh * 2 + kh, ow + 2 * kw);
-                    if ih < 1 || ih > 5 || iw < 2 || iw > 7 {
+                    if !(1..=5).contains(&ih) || !(2..=7).contains(&iw) {
                         continue;
                     }
                     let c = co / (cout / groups) * cg + ci;
