@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cotangent, GradientSlot, Keeps, NodeWeights, Operator, Primal, ShapeError, single};
+use super::{
+    Cotangent, GradientSlot, Keeps, NodeWeights, Operator, Primal, ShapeError, dual_of_linear,
+    single,
+};
 use crate::tensor::{Scalar, Shape, Tensor, View};
 
 /// See the module's documentation.
@@ -35,11 +38,7 @@ impl<T: Scalar> Operator<T> for Flatten {
         y: &mut Tensor<T>,
         dy: &mut Tensor<T>,
     ) {
-        self.forward(w, x, y);
-        match dx[0] {
-            Some(dx) => dy.data_mut().copy_from_slice(dx.data),
-            None => dy.data_mut().fill(T::ZERO),
-        }
+        dual_of_linear(self, w, x, dx[0], y, dy);
     }
 
     fn adjoint_input(

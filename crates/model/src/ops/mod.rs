@@ -250,6 +250,23 @@ impl Op {
     }
 }
 
+/// The dual pass of an operator that is linear in its one input and has no weights: the tangent
+/// goes the way of the input.
+pub(crate) fn dual_of_linear<T: Scalar>(
+    op: &dyn Operator<T>,
+    w: NodeWeights<'_, T>,
+    x: &[View<'_, T>],
+    dx: Option<View<'_, T>>,
+    y: &mut Tensor<T>,
+    dy: &mut Tensor<T>,
+) {
+    op.forward(w, x, y);
+    match dx {
+        Some(dx) => op.forward(w, &[dx], dy),
+        None => dy.data_mut().fill(T::ZERO),
+    }
+}
+
 /// The only input of an operator with one input.
 ///
 /// # Errors

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cotangent, GradientSlot, Keeps, NodeWeights, Operator, Primal, ShapeError, WindowSpec, single,
+    Cotangent, GradientSlot, Keeps, NodeWeights, Operator, Primal, ShapeError, WindowSpec,
+    dual_of_linear, single,
 };
 use crate::kernels::patches::Window;
 use crate::kernels::pooling as kernel;
@@ -136,11 +137,7 @@ impl<T: Scalar> Operator<T> for AveragePool {
         y: &mut Tensor<T>,
         dy: &mut Tensor<T>,
     ) {
-        self.forward(w, x, y);
-        match dx[0] {
-            Some(dx) => self.forward(w, &[dx], dy),
-            None => dy.data_mut().fill(T::ZERO),
-        }
+        dual_of_linear(self, w, x, dx[0], y, dy);
     }
 
     fn adjoint_input(
@@ -202,11 +199,7 @@ impl<T: Scalar> Operator<T> for GlobalAveragePool {
         y: &mut Tensor<T>,
         dy: &mut Tensor<T>,
     ) {
-        self.forward(w, x, y);
-        match dx[0] {
-            Some(dx) => self.forward(w, &[dx], dy),
-            None => dy.data_mut().fill(T::ZERO),
-        }
+        dual_of_linear(self, w, x, dx[0], y, dy);
     }
 
     fn adjoint_input(
