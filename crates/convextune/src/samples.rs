@@ -7,26 +7,26 @@ use std::ops::Range;
 
 use convextune_model::graph::{Executor, Network};
 use convextune_model::images::ImageSource;
-use convextune_model::tensor::{Shape, Tensor};
+use convextune_model::tensor::{Scalar, Shape, Tensor};
 
 use crate::error::Error;
 use crate::progress::Reporter;
 
-/// `n` samples of one shape, read in batches.
+/// `n` samples of one shape, read in batches as numbers of type `T`.
 #[derive(Debug)]
-pub struct Samples {
-    origin: Origin,
+pub struct Samples<T = f32> {
+    origin: Origin<T>,
     /// The shape of one sample, `[1, h, w, c]`.
     shape: Shape,
 }
 
 #[derive(Debug)]
-enum Origin {
+enum Origin<T> {
     Images(ImageSource),
-    Memory(Vec<f32>),
+    Memory(Vec<T>),
 }
 
-impl Samples {
+impl<T: Scalar> Samples<T> {
     /// Decoded and normalised images.
     pub fn images(source: ImageSource) -> Self {
         let size = source.transform().size();
@@ -40,7 +40,7 @@ impl Samples {
     ///
     /// # Panics
     /// When `data` is not a whole number of samples.
-    pub fn memory(shape: Shape, data: Vec<f32>) -> Self {
+    pub fn memory(shape: Shape, data: Vec<T>) -> Self {
         let shape = shape.with_n(1);
         assert_eq!(
             data.len() % shape.len().max(1),
@@ -75,13 +75,14 @@ impl Samples {
     ///
     /// # Errors
     /// When an image cannot be read.
-    pub fn batch(&self, range: Range<usize>) -> Result<Tensor<f32>, Error> {
+    pub fn batch(&self, range: Range<usize>) -> Result<Tensor<T>, Error> {
         let shape = self.shape.with_n(range.len());
         let data = match &self.origin {
             Origin::Images(source) => {
                 let mut data = Vec::new();
                 source.load_range(range, &mut data)?;
-                data
+                let convert = |x: f32| T::from_f64(x.into());
+                data.into_iter().map(convert).collect()
             }
             Origin::Memory(data) => {
                 data[range.start * self.shape.len()..range.end * self.shape.len()].to_vec()
@@ -91,7 +92,7 @@ impl Samples {
     }
 
     /// The batches of `size` samples that make up the whole set, in order.
-    pub fn batches(&self, size: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub fn batches(&self, size: usize) -> impl Iterator<Item = Range<usize>> + use<T> {
         let n = self.len();
         (0..n)
             .step_by(size)
@@ -104,7 +105,7 @@ impl Samples {
     /// When an image cannot be read or does not fit the network.
     pub fn through(
         &self,
-        network: &Network<f32>,
+        network: &Network<T>,
         batch: usize,
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
@@ -129,7 +130,7 @@ impl Samples {
     }
 
     /// All numbers, sample by sample, if they lie in memory.
-    pub fn values(&self) -> Option<&[f32]> {
+    pub fn values(&self) -> Option<&[T]> {
         match &self.origin {
             Origin::Images(_) => None,
             Origin::Memory(data) => Some(data),

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use convextune_model::graph::{LayerGradient, NodeId};
-use convextune_model::tensor::{Shape, Tensor};
+use convextune_model::tensor::{Scalar, Shape, Tensor};
 use convextune_solve::Work;
 
 use super::Linearization;
@@ -24,7 +24,7 @@ pub(super) struct Rows {
     pub directions: Range<usize>,
 }
 
-impl Linearization<'_> {
+impl<T: Scalar> Linearization<'_, T> {
     /// The node that reads the features: the head, last of the network.
     pub(super) fn head(&self) -> NodeId {
         self.network().graph().output()
@@ -36,8 +36,8 @@ impl Linearization<'_> {
     pub(super) fn for_directions(
         &self,
         directions: usize,
-        direction: impl Fn(usize, usize, &mut [f32]),
-        mut consume: impl FnMut(&LayerGradient<'_, f32>, &Rows),
+        direction: impl Fn(usize, usize, &mut [T]),
+        mut consume: impl FnMut(&LayerGradient<'_, T>, &Rows),
     ) -> Result<(), Error> {
         let c = self.outputs;
         let batch = self.batch.min(GRADIENTS);
@@ -72,8 +72,8 @@ impl Linearization<'_> {
     /// [`Self::for_directions`] along the classes: the rows of J themselves.
     pub(super) fn for_jacobian_rows(
         &self,
-        consume: impl FnMut(&LayerGradient<'_, f32>, &Rows),
+        consume: impl FnMut(&LayerGradient<'_, T>, &Rows),
     ) -> Result<(), Error> {
-        self.for_directions(self.outputs, |_, class, g| g[class] = 1.0, consume)
+        self.for_directions(self.outputs, |_, class, g| g[class] = T::ONE, consume)
     }
 }

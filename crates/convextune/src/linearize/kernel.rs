@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use convextune_model::graph::NodeId;
 use convextune_model::kernels::gemm::{Mat, MatMut, gemm_parallel};
+use convextune_model::tensor::Scalar;
 use convextune_solve::LinearOperator;
 use faer::Mat as Dense;
 use rayon::prelude::*;
@@ -16,10 +17,10 @@ use rayon::prelude::*;
 use super::Linearization;
 use crate::error::Error;
 
-/// Rows of the stored block that one product takes: bounds the error of f32 sums.
+/// Rows of the stored block that one product takes: bounds the error of sums in `T`.
 const DEPTH: usize = 1 << 14;
 
-impl Linearization<'_> {
+impl<T: Scalar> Linearization<'_, T> {
     /// K = J J', `NC x NC`, in at most about `memory` bytes of rows at a time.
     ///
     /// # Errors
@@ -28,7 +29,7 @@ impl Linearization<'_> {
         let nc = self.rows();
         let mut kernel = vec![0.0f64; nc * nc];
         let mut features = Vec::new();
-        for run in self.layer_runs(memory / (4 * nc).max(1)) {
+        for run in self.layer_runs(memory / (size_of::<T>() * nc).max(1)) {
             self.add_run(&run, &mut kernel, &mut features)?;
         }
         self.add_head(&features, &mut kernel);
@@ -37,7 +38,7 @@ impl Linearization<'_> {
 
     /// Backward passes over the data that [`Self::kernel`] needs, per class.
     pub fn kernel_passes(&self, memory: usize) -> usize {
-        self.layer_runs(memory / (4 * self.rows()).max(1)).len()
+        self.layer_runs(memory / (size_of::<T>() * self.rows()).max(1)).len()
     }
 
     /// Runs of trainable layers (head excluded), each of at most `width` weights if possible:
@@ -68,12 +69,12 @@ impl Linearization<'_> {
         &self,
         run: &BTreeMap<NodeId, Range<usize>>,
         kernel: &mut [f64],
-        features: &mut Vec<f32>,
+        features: &mut Vec<T>,
     ) -> Result<(), Error> {
         let (c, head) = (self.outputs(), self.head());
         let width = run.values().map(|r| r.end).max().unwrap_or(0);
         let first_run = features.is_empty();
-        let mut j = vec![0.0f32; self.rows() * width];
+        let mut j = vec![T::ZERO; self.rows() * width];
         self.for_jacobian_rows(|layer, rows| {
             if layer.node == head && first_run && rows.directions.start == 0 {
                 features.extend_from_slice(layer.primal.inputs[0].data);
@@ -98,7 +99,7 @@ impl Linearization<'_> {
     }
 
     /// `kernel += (Phi Phi') (x) I_C`.
-    fn add_head(&self, features: &[f32], kernel: &mut [f64]) {
+    fn add_head(&self, features: &[T], kernel: &mut [f64]) {
         let (n, c) = (self.samples().len(), self.outputs());
         let mut gram = vec![0.0f64; n * n];
         add_gram(features, n, features.len() / n.max(1), &mut gram);
@@ -113,15 +114,15 @@ impl Linearization<'_> {
     }
 }
 
-/// `gram += a a'` for `a` of `rows x cols`, summed in f32 over runs of columns, then in f64.
-fn add_gram(a: &[f32], rows: usize, cols: usize, gram: &mut [f64]) {
-    let mut part = vec![0.0f32; rows * rows];
+/// `gram += a a'` for `a` of `rows x cols`, summed in `T` over runs of columns, then in f64.
+fn add_gram<T: Scalar>(a: &[T], rows: usize, cols: usize, gram: &mut [f64]) {
+    let mut part = vec![T::ZERO; rows * rows];
     for first in (0..cols).step_by(DEPTH) {
         let depth = DEPTH.min(cols - first);
         let block = Mat::strided(&a[first..], rows, depth, cols);
         gemm_parallel(MatMut::new(&mut part, rows, rows), false, block, block.t());
         gram.par_iter_mut()
             .zip(&part)
-            .for_each(|(g, p)| *g += f64::from(*p));
+            .for_each(|(g, p)| *g += p.to_f64());
     }
 }

@@ -19,7 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
 use convextune_model::graph::{Executor, Network, NodeId};
-use convextune_model::tensor::{Shape, Tensor};
+use convextune_model::tensor::{Scalar, Shape, Tensor};
 use convextune_solve::{LinearOperator, OperatorError, Work};
 use rayon::prelude::*;
 
@@ -30,29 +30,29 @@ use crate::samples::Samples;
 pub use curvature::{Curvature, CurvatureOptions};
 pub use sketch::{SketchOptions, SketchedRows};
 
-/// The Jacobian of a network over a set of samples.
-pub struct Linearization<'a> {
-    network: &'a Network<f32>,
-    samples: &'a Samples,
+/// The Jacobian of a network over a set of samples; the passes run in number type `T`.
+pub struct Linearization<'a, T = f32> {
+    network: &'a Network<T>,
+    samples: &'a Samples<T>,
     first_trainable: NodeId,
     offset: usize,
     batch: usize,
     outputs: usize,
-    executor: RefCell<Executor<'a, f32>>,
+    executor: RefCell<Executor<'a, T>>,
     work: Cell<Work>,
     reporter: &'a dyn Reporter,
 }
 
-impl<'a> Linearization<'a> {
+impl<'a, T: Scalar> Linearization<'a, T> {
     /// Linearises `network` in the weights of the nodes from `first_trainable` on, over
     /// `samples`, which are read `batch` at a time.
     ///
     /// # Errors
     /// When the samples do not fit the network, or nothing is left to train.
     pub fn new(
-        network: &'a Network<f32>,
+        network: &'a Network<T>,
         first_trainable: NodeId,
-        samples: &'a Samples,
+        samples: &'a Samples<T>,
         batch: usize,
         reporter: &'a dyn Reporter,
     ) -> Result<Self, Error> {
@@ -76,12 +76,12 @@ impl<'a> Linearization<'a> {
     }
 
     /// The network at w0.
-    pub fn network(&self) -> &'a Network<f32> {
+    pub fn network(&self) -> &'a Network<T> {
         self.network
     }
 
     /// The samples.
-    pub fn samples(&self) -> &'a Samples {
+    pub fn samples(&self) -> &'a Samples<T> {
         self.samples
     }
 
@@ -103,7 +103,7 @@ impl<'a> Linearization<'a> {
         let mut out = Vec::with_capacity(self.rows());
         self.for_batches(|executor, x, _| {
             let y = executor.forward(x)?;
-            out.extend(y.data().iter().map(|v| f64::from(*v)));
+            out.extend(y.data().iter().map(|v| v.to_f64()));
             executor.recycle_tensor(y);
             Ok(())
         })?;
@@ -126,8 +126,8 @@ impl<'a> Linearization<'a> {
         );
         self.for_batches(|executor, x, _| {
             let (y, dy) = executor.dual(x, &v)?;
-            f0.extend(y.data().iter().map(|v| f64::from(*v)));
-            ju.extend(dy.data().iter().map(|v| f64::from(*v)));
+            f0.extend(y.data().iter().map(|v| v.to_f64()));
+            ju.extend(dy.data().iter().map(|v| v.to_f64()));
             executor.recycle_tensor(y);
             executor.recycle_tensor(dy);
             Ok(())
@@ -147,7 +147,7 @@ impl<'a> Linearization<'a> {
     /// Runs `f` on every batch with the range of its samples.
     fn for_batches(
         &self,
-        mut f: impl FnMut(&mut Executor<'a, f32>, Tensor<f32>, Range<usize>) -> Result<(), Error>,
+        mut f: impl FnMut(&mut Executor<'a, T>, Tensor<T>, Range<usize>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut executor = self.executor.borrow_mut();
         for range in self.samples.batches(self.batch) {
@@ -164,18 +164,18 @@ impl<'a> Linearization<'a> {
     /// `sum over batches of J_b' r_b`, where `r` gives the gradient at a batch's outputs.
     fn adjoint_pass(
         &self,
-        v: Option<&[f32]>,
-        mut r: impl FnMut(Range<usize>, Option<&Tensor<f32>>) -> Vec<f32>,
+        v: Option<&[T]>,
+        mut r: impl FnMut(Range<usize>, Option<&Tensor<T>>) -> Vec<T>,
         x: &mut [f64],
     ) -> Result<(), Error> {
         x.fill(0.0);
-        let mut gw = vec![0.0f32; x.len()];
+        let mut gw = vec![T::ZERO; x.len()];
         self.for_batches(|executor, images, range| {
             let recording = executor.record(images, v)?;
             let n = range.len();
             let g = r(range, recording.tangent.as_ref());
             let g = Tensor::from_vec(Shape::new(n, 1, 1, self.outputs), g);
-            gw.fill(0.0);
+            gw.fill(T::ZERO);
             executor.vjp(&recording, g, &mut gw);
             executor.recycle(recording);
             add_wide(x, &gw);
@@ -184,7 +184,7 @@ impl<'a> Linearization<'a> {
     }
 }
 
-impl LinearOperator for Linearization<'_> {
+impl<T: Scalar> LinearOperator for Linearization<'_, T> {
     fn rows(&self) -> usize {
         self.samples.len() * self.outputs
     }
@@ -234,7 +234,7 @@ impl LinearOperator for Linearization<'_> {
     ) -> Result<(), OperatorError> {
         let v = narrow(x);
         let c = self.outputs;
-        let gradient = |range: Range<usize>, tangent: Option<&Tensor<f32>>| {
+        let gradient = |range: Range<usize>, tangent: Option<&Tensor<T>>| {
             let dy = tangent.map(|t| t.data().to_vec()).unwrap_or_default();
             widen_into(&mut image[range.start * c..range.end * c], &dy);
             dy
@@ -270,25 +270,25 @@ impl LinearOperator for Linearization<'_> {
     }
 }
 
-fn narrow(x: &[f64]) -> Vec<f32> {
+fn narrow<T: Scalar>(x: &[f64]) -> Vec<T> {
     x.par_iter()
         .with_min_len(1 << 14)
-        .map(|v| *v as f32)
+        .map(|v| T::from_f64(*v))
         .collect()
 }
 
-fn widen_into(out: &mut [f64], x: &[f32]) {
+fn widen_into<T: Scalar>(out: &mut [f64], x: &[T]) {
     for (o, x) in out.iter_mut().zip(x) {
-        *o = f64::from(*x);
+        *o = x.to_f64();
     }
 }
 
-fn add_wide(out: &mut [f64], x: &[f32]) {
+fn add_wide<T: Scalar>(out: &mut [f64], x: &[T]) {
     out.par_chunks_mut(1 << 14)
         .zip(x.par_chunks(1 << 14))
         .for_each(|(out, x)| {
             for (o, x) in out.iter_mut().zip(x) {
-                *o += f64::from(*x);
+                *o += x.to_f64();
             }
         });
 }

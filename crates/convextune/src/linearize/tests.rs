@@ -1,5 +1,7 @@
 //! The operator, its sketch, its kernel and its curvature against dense Jacobians.
 
+mod ridge;
+
 use convextune_model::graph::{Graph, Network};
 use convextune_model::ops::{
     Activation, BatchNorm, Conv2d, GlobalAveragePool, Op, Padding, WindowSpec,

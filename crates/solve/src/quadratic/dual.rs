@@ -178,12 +178,16 @@ impl KernelCholesky {
     /// When the length is wrong or an entry is not finite.
     pub fn dual(&self, target: &[f64]) -> Result<Vec<f64>, SolveError> {
         check_target(self.factor.L().nrows(), target)?;
-        let mut t = target.to_vec();
+        let mut a = target.to_vec();
         if self.bias == Intercept::Free {
-            centre(&mut t, self.classes);
+            centre(&mut a, self.classes);
         }
-        let a = self.factor.solve(column(&t));
-        Ok(a.col_as_slice(0).to_vec())
+        a = self.factor.solve(column(&a)).col_as_slice(0).to_vec();
+        if self.bias == Intercept::Free {
+            // M = P M: a mean left by rounding would meet the whole of K in the bias.
+            centre(&mut a, self.classes);
+        }
+        Ok(a)
     }
 
     /// `M` itself, for leaving samples out and for influence; twice the cost of the factorisation.
