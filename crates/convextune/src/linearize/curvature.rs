@@ -16,6 +16,9 @@
 //! convolutions get their diagonal. EKFAC (George et al. 2018) replaces the eigenvalues of
 //! A (x) G by `S = E[(U_A' grad U_G)^2]`, estimated from a second pass.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 

@@ -38,7 +38,8 @@ impl<T: Scalar> Linearization<'_, T> {
 
     /// Backward passes over the data that [`Self::kernel`] needs, per class.
     pub fn kernel_passes(&self, memory: usize) -> usize {
-        self.layer_runs(memory / (size_of::<T>() * self.rows()).max(1)).len()
+        self.layer_runs(memory / (size_of::<T>() * self.rows()).max(1))
+            .len()
     }
 
     /// Runs of trainable layers (head excluded), each of at most `width` weights if possible:
