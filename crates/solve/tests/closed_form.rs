@@ -55,6 +55,21 @@ fn biased_problem(samples: usize, cols: usize, seed: u64) -> (Matrix, Vec<f64>) 
 }
 
 #[test]
+fn the_bias_is_exact_where_lambda_is_tiny() {
+    // Dual unknowns grow as 1 / Lambda; a mean left in them by rounding would meet the whole of K.
+    let (a, t) = biased_problem(12, 11, 8);
+    let lambda = 1e-6;
+    let ridge = KernelRidge::new(kernel_of(&a), CLASSES, Intercept::Free).unwrap();
+    let (_, bias) = ridge_with_bias(&a, &t, lambda, CLASSES);
+    let cholesky = ridge.cholesky(lambda).unwrap().dual(&t).unwrap();
+    let spectrum = ridge.spectrum().unwrap().dual(&t, lambda).unwrap();
+    for dual in [cholesky, spectrum] {
+        let error = relative_error(&ridge.bias(&t, &dual).unwrap(), &bias);
+        assert!(error < 1e-7, "{error}");
+    }
+}
+
+#[test]
 fn the_dual_solution_gives_the_primal_one_and_its_bias() {
     let (a, t) = biased_problem(6, 11, 1);
     let lambda = 0.3;

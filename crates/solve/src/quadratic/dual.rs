@@ -178,16 +178,10 @@ impl KernelCholesky {
     /// When the length is wrong or an entry is not finite.
     pub fn dual(&self, target: &[f64]) -> Result<Vec<f64>, SolveError> {
         check_target(self.factor.L().nrows(), target)?;
-        let mut a = target.to_vec();
-        if self.bias == Intercept::Free {
-            centre(&mut a, self.classes);
-        }
-        a = self.factor.solve(column(&a)).col_as_slice(0).to_vec();
-        if self.bias == Intercept::Free {
-            // M = P M: a mean left by rounding would meet the whole of K in the bias.
-            centre(&mut a, self.classes);
-        }
-        Ok(a)
+        let t = self.bias.project(target, self.classes);
+        let a = self.factor.solve(column(&t));
+        // M = P M: a mean left by rounding would meet the whole of K in the bias.
+        Ok(self.bias.project(a.col_as_slice(0), self.classes))
     }
 
     /// `M` itself, for leaving samples out and for influence; twice the cost of the factorisation.
@@ -288,7 +282,7 @@ impl KernelSpectrum {
             *t /= value.max(0.0) + lambda;
         }
         let a = self.rows.transpose() * column(&rotated);
-        Ok(a.col_as_slice(0).to_vec())
+        Ok(self.bias.project(a.col_as_slice(0), self.classes))
     }
 
     /// The leave-one-out residuals `t_i - f_{-i}(x_i)` at `lambda`, length `NC`.
@@ -343,10 +337,7 @@ impl KernelSpectrum {
     /// The (centred) target in the eigenbasis.
     fn rotate(&self, target: &[f64]) -> Result<Vec<f64>, SolveError> {
         check_target(self.values.len(), target)?;
-        let mut t = target.to_vec();
-        if self.bias == Intercept::Free {
-            centre(&mut t, self.classes);
-        }
+        let t = self.bias.project(target, self.classes);
         Ok((&self.rows * column(&t)).col_as_slice(0).to_vec())
     }
 }

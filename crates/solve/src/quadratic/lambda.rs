@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dense::centre;
 use crate::error::{SolveError, check_finite, check_positive};
 
 /// Whether each class has a bias of its own that is not penalised.
@@ -11,6 +12,17 @@ pub enum Intercept {
     None,
     /// A free bias a class, fitted again whenever samples are left out.
     Free,
+}
+
+impl Intercept {
+    /// `P v` with a free bias, else `v`; `v` sample-major.
+    pub(super) fn project(self, v: &[f64], classes: usize) -> Vec<f64> {
+        let mut v = v.to_vec();
+        if self == Self::Free {
+            centre(&mut v, classes);
+        }
+        v
+    }
 }
 
 /// The outcome of a search over a grid of weight decays.

@@ -1,7 +1,10 @@
 //! Oracles of this crate's tests: dense solutions by textbook elimination, seeded problems.
 #![allow(dead_code, missing_docs)]
 
-use convextune_solve::{DenseOperator, LinearOperator};
+use convextune_solve::quadratic::{
+    Identity, PcgOptions, RidgeProblem, Start, solve_dual, solve_primal,
+};
+use convextune_solve::{DenseOperator, LinearOperator, Quiet, Solution};
 use convextune_testkit::{Rng, dot};
 
 /// A row-major matrix, multiplied and solved the slow and obvious way.
@@ -143,4 +146,28 @@ pub fn adjoint_mismatch(operator: &dyn LinearOperator, rng: &mut Rng) -> f64 {
     operator.apply_adjoint(&y, &mut aty).unwrap();
     let scale = (dot(&ax, &ax) * dot(&y, &y)).sqrt();
     (dot(&ax, &y) - dot(&x, &aty)).abs() / scale
+}
+
+/// Close to the precision of f64.
+pub const TIGHT: PcgOptions = PcgOptions {
+    tolerance: 1e-12,
+    max_iterations: 500,
+};
+
+/// Solved in the primal and in the dual, without a preconditioner.
+pub fn solve_both(problem: &RidgeProblem<'_>, options: &PcgOptions) -> [Solution; 2] {
+    let (rows, cols) = (problem.operator().rows(), problem.operator().cols());
+    let primal = solve_primal(problem, &Identity(cols), options, Start::Zero, &mut Quiet);
+    let dual = solve_dual(problem, &Identity(rows), options, Start::Zero, &mut Quiet);
+    [primal.unwrap(), dual.unwrap()]
+}
+
+/// `L(u)` as written.
+pub fn objective(a: &Matrix, t: &[f64], lambda: f64, u: &[f64]) -> f64 {
+    let residual: Vec<f64> = t
+        .iter()
+        .zip(a.times_vector(u))
+        .map(|(t, f)| t - f)
+        .collect();
+    0.5 * dot(&residual, &residual) + 0.5 * lambda * dot(u, u)
 }
