@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::cases::{GOOD, case, check, fit};
+use common::cases::{GOOD, case, check, fit, fit_model};
 use common::pickle::{attack, state_dict, torch_legacy, torch_zip};
 use common::{Place, weights};
 use convextune_model::weights::{read_safetensors_with_metadata, write_safetensors};
@@ -78,68 +78,56 @@ fn weights_that_cannot_be_used() {
     let given = |file: &str| fit(&format!("--backbone cifar-resnet20 --weights {file}"));
     check(
         &place,
+        1,
         &[
             case(
                 &given("cut.safetensors"),
-                1,
                 "cut.safetensors + damaged or incomplete",
             ),
-            case(&given("corrupt.safetensors"), 1, "corrupt.safetensors"),
-            case(&given("nan.safetensors"), 1, "nan.safetensors + NaN"),
+            case(&given("corrupt.safetensors"), "corrupt.safetensors"),
+            case(&given("nan.safetensors"), "nan.safetensors + NaN"),
             case(
                 &given("twice.safetensors"),
-                1,
                 "twice.safetensors + `a` + twice",
             ),
-            case(&given("cut.pth"), 1, "cut.pth + damaged or incomplete"),
-            case(
-                &given("corrupt.pth"),
-                1,
-                "corrupt.pth + damaged or incomplete",
-            ),
+            case(&given("cut.pth"), "cut.pth + damaged or incomplete"),
+            case(&given("corrupt.pth"), "corrupt.pth + damaged or incomplete"),
             case(
                 &given("attack.pth"),
-                1,
                 "attack.pth + `os.system` + nothing was run",
             ),
-            case(&given("cut.th"), 1, "cut.th + damaged or incomplete"),
-            case(&given("corrupt.th"), 1, "corrupt.th"),
+            case(&given("cut.th"), "cut.th + damaged or incomplete"),
+            case(&given("corrupt.th"), "corrupt.th"),
             case(
                 &given("attack.th"),
-                1,
                 "attack.th + `os.system` + nothing was run",
             ),
-            case(&given("few.pth"), 1, "few.pth + missing"),
-            case(&given("empty.pth"), 1, "empty.pth + 0 bytes"),
-            case(&given("page.pth"), 1, "page.pth + web page"),
+            case(&given("few.pth"), "few.pth + missing"),
+            case(&given("empty.pth"), "empty.pth + 0 bytes"),
+            case(&given("page.pth"), "page.pth + web page"),
             case(
                 &given("other.safetensors"),
-                1,
                 "other.safetensors + cifar-resnet32",
             ),
             case(
                 &given("misshaped.safetensors"),
-                1,
                 "misshaped.safetensors + [16, 27]",
             ),
-            case(&given("nowhere.pth"), 1, "nowhere.pth"),
-            case(&given("photos"), 1, "photos"),
-            case(&fit("--weights few.pth"), 1, "few.pth + --backbone"),
+            case(&given("nowhere.pth"), "nowhere.pth"),
+            case(&given("photos"), "photos"),
+            case(&fit("--weights few.pth"), "few.pth + --backbone"),
             case(
                 &fit("--backbone resnet18"),
-                1,
                 "resnet18 + backbone pull + cache",
             ),
-            case("backbone pull cifar-resnet20", 1, "resnet20-12fca82f.th"),
-            case("backbone check nan.safetensors", 1, "nan.safetensors + NaN"),
+            case("backbone pull cifar-resnet20", "resnet20-12fca82f.th"),
+            case("backbone check nan.safetensors", "nan.safetensors + NaN"),
             case(
                 "backbone check weights.safetensors --backbone resnet18",
-                1,
                 "cifar-resnet20",
             ),
             case(
                 &fit(&format!("{GOOD} --linearize-from layer9")),
-                1,
                 "`layer9` + layer3",
             ),
         ],
@@ -184,14 +172,7 @@ fn put_models(place: &Place) {
 #[test]
 fn model_files_that_cannot_be_used() {
     let place = Place::new();
-    place.json(&[
-        "fit",
-        "photos",
-        "--weights=weights.safetensors",
-        "--method=lqf-fc",
-        "-om.safetensors",
-        "--json",
-    ]);
+    fit_model(&place);
     put_models(&place);
     let photo = "photos/test/red/0.png";
     place.photos("strange", &["blue", "purple"], 2);
@@ -199,62 +180,47 @@ fn model_files_that_cannot_be_used() {
     let predict = |model: &str| format!("predict {model} {photo}");
     check(
         &place,
+        1,
         &[
             case(
                 &predict("newer.safetensors"),
-                1,
                 "newer.safetensors + format version 99 + update",
             ),
             case(
                 "info newer.safetensors",
-                1,
                 "newer.safetensors + format version 99",
             ),
             case(
                 &predict("garbled.safetensors"),
-                1,
                 "garbled.safetensors + header is damaged",
             ),
             case(
                 &predict("unknown.safetensors"),
-                1,
                 "unknown.safetensors + cifar-resnet21",
             ),
             case(
                 &predict("classes.safetensors"),
-                1,
                 "classes.safetensors + numbers instead of",
             ),
-            case(
-                &predict("scale.safetensors"),
-                1,
-                "scale.safetensors + batch",
-            ),
+            case(&predict("scale.safetensors"), "scale.safetensors + batch"),
             case(
                 &predict("cut.safetensors"),
-                1,
                 "cut.safetensors + damaged or incomplete",
             ),
             case(
                 &predict("weights.safetensors"),
-                1,
                 "weights.safetensors + convextune fit",
             ),
-            case(&predict("nowhere.safetensors"), 1, "nowhere.safetensors"),
-            case(&predict("photos/test/red/0.png"), 1, "0.png"),
+            case(&predict("nowhere.safetensors"), "nowhere.safetensors"),
+            case(&predict("photos/test/red/0.png"), "0.png"),
             case(
                 "predict m.safetensors nowhere.png",
-                1,
                 "nowhere.png + does not exist",
             ),
-            case("predict m.safetensors empty.png", 1, "empty.png + is empty"),
-            case("predict m.safetensors photos", 1, "photos"),
-            case("evaluate m.safetensors strange", 1, "strange + `purple`"),
-            case(
-                "evaluate m.safetensors nowhere",
-                1,
-                "nowhere + does not exist",
-            ),
+            case("predict m.safetensors empty.png", "empty.png + is empty"),
+            case("predict m.safetensors photos", "photos"),
+            case("evaluate m.safetensors strange", "strange + `purple`"),
+            case("evaluate m.safetensors nowhere", "nowhere + does not exist"),
         ],
     );
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::cases::{GOOD, case, check, fit};
+use common::cases::{GOOD, case, check, fit, fit_model};
 use common::{Place, listing, text};
 
 #[test]
@@ -14,54 +14,43 @@ fn wrong_usage() {
     let good = |more: &str| fit(&format!("{GOOD} {more}"));
     check(
         &place,
+        2,
         &[
-            case("", 2, "subcommand"),
-            case("train photos", 2, "unrecognized subcommand + train"),
-            case("fit photos", 2, "--backbone + --weights"),
-            case("fit --backbone resnet18", 2, "FOLDER"),
+            case("", "subcommand"),
+            case("train photos", "unrecognized subcommand + train"),
+            case("fit photos", "--backbone + --weights"),
+            case("fit --backbone resnet18", "FOLDER"),
             case(
                 &fit("--backbone resnet19"),
-                2,
                 "no backbone is called `resnet19` + resnet18",
             ),
-            case(&good("--lambda-total 0"), 2, "--lambda-total + above 0"),
-            case(&good("--lambda-total NaN"), 2, "--lambda-total + finite"),
-            case(&good("--weight-decay=-1"), 2, "--weight-decay + above 0"),
+            case(&good("--lambda-total 0"), "--lambda-total + above 0"),
+            case(&good("--lambda-total NaN"), "--lambda-total + finite"),
+            case(&good("--weight-decay=-1"), "--weight-decay + above 0"),
             case(
                 &good("--weight-decay 1 --lambda-total 1"),
-                2,
                 "cannot be used with",
             ),
-            case(&good("--holdout 1.5"), 2, "--holdout + between 0 and 1"),
+            case(&good("--holdout 1.5"), "--holdout + between 0 and 1"),
             case(
                 &good("--holdout 0.2 --test photos/test"),
-                2,
                 "cannot be used with",
             ),
-            case(&good("--solver-tolerance 0"), 2, "--solver-tolerance"),
-            case(&good("--image-size 0"), 2, "--image-size + from 1 to 4096"),
-            case(
-                &good("--image-size 5000"),
-                2,
-                "--image-size + from 1 to 4096",
-            ),
-            case(&good("--batch 0"), 2, "--batch + from 1"),
-            case(&good("--threads 0"), 2, "--threads + from 1"),
-            case(&good("--cache-memory lots"), 2, "--cache-memory + 2GiB"),
-            case(&good("--method magic"), 2, "--method + lqf-fc"),
-            case(&good("--seed -5"), 2, "-5"),
-            case(&format!("fit photos {GOOD} --resume"), 2, "--output"),
+            case(&good("--solver-tolerance 0"), "--solver-tolerance"),
+            case(&good("--image-size 0"), "--image-size + from 1 to 4096"),
+            case(&good("--image-size 5000"), "--image-size + from 1 to 4096"),
+            case(&good("--batch 0"), "--batch + from 1"),
+            case(&good("--threads 0"), "--threads + from 1"),
+            case(&good("--cache-memory lots"), "--cache-memory + 2GiB"),
+            case(&good("--method magic"), "--method + lqf-fc"),
+            case(&good("--seed -5"), "-5"),
+            case(&format!("fit photos {GOOD} --resume"), "--output"),
             case(
                 "fit photos --backbone cifar-resnet20 --linearize-from layer9",
-                2,
                 "--linearize-from + `layer9` + layer3",
             ),
-            case("predict m.safetensors", 2, "FILE|FOLDER"),
-            case(
-                "backbone pull nothing",
-                2,
-                "no backbone is called `nothing`",
-            ),
+            case("predict m.safetensors", "FILE|FOLDER"),
+            case("backbone pull nothing", "no backbone is called `nothing`"),
         ],
     );
 }
@@ -97,26 +86,23 @@ fn folders_and_images_that_cannot_be_used() {
     let given = |folder: &str| format!("fit {folder} {GOOD} -o out.safetensors");
     check(
         &place,
+        1,
         &[
-            case(&given("zero"), 1, "bad.jpg + is empty"),
-            case(&given("mislabelled"), 1, "bad.jpg + is not a JPEG"),
-            case(&given("cut"), 1, "bad.png + damaged or cut short"),
-            case(&given("wide"), 1, "bad.png + 30000 x 2"),
-            case(&given("link"), 1, "bad.jpg + cannot be read"),
-            case(&given("hollow"), 1, "hollow + green"),
-            case(&given("single"), 1, "single + only one class"),
-            case(&given("cased"), 1, "cased + differ only in case"),
-            case(&given("nothing"), 1, "nothing + no class folders"),
-            case(&given("photos/train/red"), 1, "images directly in"),
-            case(&given("file"), 1, "file + folder"),
-            case(&given("nowhere"), 1, "nowhere + does not exist"),
-            case(&given("photos --holdout 0.3"), 1, "photos/test"),
-            case(&given("photos --test strange"), 1, "strange + `purple`"),
-            case(
-                &given("photos --test nowhere"),
-                1,
-                "nowhere + does not exist",
-            ),
+            case(&given("zero"), "bad.jpg + is empty"),
+            case(&given("mislabelled"), "bad.jpg + is not a JPEG"),
+            case(&given("cut"), "bad.png + damaged or cut short"),
+            case(&given("wide"), "bad.png + 30000 x 2"),
+            case(&given("link"), "bad.jpg + cannot be read"),
+            case(&given("hollow"), "hollow + green"),
+            case(&given("single"), "single + only one class"),
+            case(&given("cased"), "cased + differ only in case"),
+            case(&given("nothing"), "nothing + no class folders"),
+            case(&given("photos/train/red"), "images directly in"),
+            case(&given("file"), "file + folder"),
+            case(&given("nowhere"), "nowhere + does not exist"),
+            case(&given("photos --holdout 0.3"), "photos/test"),
+            case(&given("photos --test strange"), "strange + `purple`"),
+            case(&given("photos --test nowhere"), "nowhere + does not exist"),
         ],
     );
     let skipped = place.json(&[
@@ -137,21 +123,20 @@ fn outputs_that_cannot_be_written() {
     let to = |path: &str| format!("fit photos {GOOD} --method lqf-fc -o {path}");
     check(
         &place,
+        1,
         &[
-            case(&to("folder"), 1, "folder: is a folder"),
+            case(&to("folder"), "folder: is a folder"),
             case(
                 &to("file/out.safetensors"),
-                1,
                 "file/out.safetensors + no folder file",
             ),
-            case(&to("nowhere/out.safetensors"), 1, "no folder nowhere"),
+            case(&to("nowhere/out.safetensors"), "no folder nowhere"),
             case(
                 &to("/proc/out.safetensors"),
-                1,
                 "/proc/out.safetensors + cannot write",
             ),
-            case(&to("/dev/full"), 1, "/dev/full: is no regular file"),
-            case(&to(".."), 1, ".."),
+            case(&to("/dev/full"), "/dev/full: is no regular file"),
+            case(&to(".."), ".."),
         ],
     );
     assert_eq!(fs::read(place.path("file")).unwrap(), b"precious");
@@ -171,21 +156,14 @@ fn outputs_that_cannot_be_written() {
 #[test]
 fn a_failed_fit_leaves_an_existing_model_alone() {
     let place = Place::new();
-    place.json(&[
-        "fit",
-        "photos",
-        "--weights=weights.safetensors",
-        "--method=lqf-fc",
-        "-om.safetensors",
-        "--json",
-    ]);
+    fit_model(&place);
     let before = fs::read(place.path("m.safetensors")).unwrap();
     fs::write(place.path("photos/train/red/bad.png"), b"").unwrap();
     check(
         &place,
+        1,
         &[case(
             &format!("fit photos {GOOD} -o m.safetensors"),
-            1,
             "bad.png",
         )],
     );
@@ -203,9 +181,9 @@ fn checkpoints_that_cannot_be_used() {
     let resumed = fit(&format!("{GOOD} --linearize-from layer3 --resume"));
     check(
         &place,
+        1,
         &[case(
             &resumed,
-            1,
             "out.safetensors.checkpoint + damaged + leave out --resume",
         )],
     );
