@@ -12,6 +12,8 @@ use convextune_solve::{Centred, Quiet, Solution, Status};
 
 use super::*;
 
+const SHAPE: Shape = Shape::new(1, 9, 8, 2);
+
 const TIGHT: PcgOptions = PcgOptions {
     tolerance: 1e-11,
     max_iterations: 2000,
@@ -87,8 +89,6 @@ fn images(n: usize, seed: u64) -> Vec<f64> {
     Rng::new(seed).normals(n * SHAPE.len())
 }
 
-const SHAPE: Shape = Shape::new(1, 9, 8, 2);
-
 /// J, `NC x D`, from products with unit vectors of the weights.
 fn jacobian(lin: &Linearization<'_, f64>) -> Mat<f64> {
     let mut j = Mat::zeros(lin.rows(), lin.cols());
@@ -128,33 +128,31 @@ fn products_in_f64_equal_finite_differences() {
             differences[(row, weight)] = (a - b) / (2.0 * step);
         }
     }
-    close(
-        "finite differences",
-        &entries(&j),
-        &entries(&differences),
-        1e-8,
-    );
+    let differences = entries(&differences);
+    close("finite differences", &entries(&j), &differences, 1e-8);
+}
+
+#[test]
+fn adjoint_and_kernel_in_f64_are_those_of_the_jacobian() {
+    let network = every_operator();
+    let samples = Samples::memory(SHAPE, images(4, 32));
+    let lin = Linearization::new(&network, 0, &samples, 3, &Silent).unwrap();
+    let j = jacobian(&lin);
     let mut adjoint = Mat::zeros(lin.cols(), lin.rows());
     let mut unit = vec![0.0; lin.rows()];
     for row in 0..lin.rows() {
         unit[row] = 1.0;
-        lin.apply_adjoint(&unit, adjoint.col_as_slice_mut(row))
-            .unwrap();
+        let column = adjoint.col_as_slice_mut(row);
+        lin.apply_adjoint(&unit, column).unwrap();
         unit[row] = 0.0;
     }
-    close(
-        "adjoint",
-        &entries(&adjoint.transpose().to_owned()),
-        &entries(&j),
-        1e-13,
-    );
-    let kernel = lin.kernel(1 << 20).unwrap();
-    close(
-        "kernel",
-        &entries(&kernel),
-        &entries(&(&j * j.transpose())),
-        1e-13,
-    );
+    let transpose = j.transpose().to_owned();
+    close("adjoint", &entries(&adjoint), &entries(&transpose), 1e-13);
+    let gram = &j * j.transpose();
+    for memory in [1 << 20, 1 << 10] {
+        let kernel = lin.kernel(memory).unwrap();
+        close("kernel", &entries(&kernel), &entries(&gram), 1e-13);
+    }
 }
 
 fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
