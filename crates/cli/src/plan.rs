@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use convextune::finetune::{FitOptions, Method, WeightDecay};
+use convextune::finetune::{BackboneWeight, FitOptions, Method, WeightDecay};
 use convextune::job::JobOptions;
 use convextune::model_file::HEAD;
 
@@ -112,12 +112,17 @@ fn options(
         (None, Some(total)) => WeightDecay::Total(total),
         (None, None) => WeightDecay::Auto,
     };
+    let backbone_weight = match (problem.backbone_share, problem.backbone_scale) {
+        (Some(share), _) => BackboneWeight::Share(share),
+        (None, Some(scale)) => BackboneWeight::Scale(scale),
+        (None, None) => BackboneWeight::Auto,
+    };
     FitOptions {
         method,
         alpha: problem.alpha,
         leaky_slope: problem.leaky_slope,
         head_init: problem.head_init,
-        head_scale: problem.head_scale,
+        backbone_weight,
         keep_f0: problem.keep_f0,
         linearize_from: problem.linearize_from.clone(),
         weight_decay,

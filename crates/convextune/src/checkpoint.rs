@@ -4,10 +4,10 @@
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 8 | `CVXTUNE1` |
+//! | 8 | `CVXTUNE2` |
 //! | 8 | length h of the header |
-//! | h | JSON: fingerprint, lengths, iteration counts |
-//! | 8 each | f64: Lambda, rho, the two residual norms, two optional figures (NaN for none) |
+//! | h | JSON: fingerprint, plan, lengths, iteration counts |
+//! | 8 each | f64: the prior's four numbers, rho, the two residual norms, two optional figures (NaN for none) |
 //! | 8 each | f64: x, r, p, energy |
 //!
 //! Numbers are stored as they are, so that the iteration continues bit for bit. The file is
@@ -25,19 +25,22 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
-use crate::finetune::{Checkpoint, CheckpointView, Checkpoints, FitOptions};
+use crate::finetune::{
+    Checkpoint, CheckpointView, Checkpoints, FitOptions, LambdaSource, Plan, Prior,
+};
 use crate::job::Job;
 
-const MAGIC: &[u8; 8] = b"CVXTUNE1";
+const MAGIC: &[u8; 8] = b"CVXTUNE2";
 /// Longest header that is believed.
 const LONGEST_HEADER: usize = 1 << 16;
 /// Numbers before the vectors.
-const SCALARS: usize = 6;
+const SCALARS: usize = 9;
 
 /// The part of a checkpoint that is no f64.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     fingerprint: String,
+    plan: Plan,
     /// Length of x, r and p.
     unknowns: usize,
     energy: usize,
@@ -194,13 +197,17 @@ fn write_to(path: &Path, fingerprint: &str, view: &CheckpointView<'_>) -> io::Re
     let state = view.state;
     let header = serde_json::to_vec(&Header {
         fingerprint: fingerprint.to_owned(),
+        plan: view.plan,
         unknowns: state.x.len(),
         energy: state.energy.len(),
         iteration: state.iteration,
         preconditioner_applications: state.preconditioner_applications,
     })?;
     let scalars: [f64; SCALARS] = [
-        view.lambda,
+        view.prior.lambda,
+        view.prior.scale,
+        view.prior.unit,
+        view.prior.backbone_unit,
         state.rho,
         state.residual_norm,
         state.reference,
@@ -262,15 +269,33 @@ fn assemble(header: &Header, bytes: &[u8]) -> Option<Checkpoint> {
         take(header.unknowns),
     );
     let energy = take(header.energy);
-    let [lambda, rho, residual_norm, reference, fresh, gradient_ratio] = scalars[..] else {
+    let [
+        lambda,
+        scale,
+        unit,
+        backbone_unit,
+        rho,
+        residual_norm,
+        reference,
+        fresh,
+        gradient_ratio,
+    ] = scalars[..]
+    else {
         return None;
     };
     let finite = |values: &[f64]| values.iter().all(|v| v.is_finite());
-    let sound = finite(&[lambda, rho, residual_norm, reference])
-        && [&x, &r, &p, &energy]
-            .into_iter()
-            .all(|vector| finite(vector));
-    if !sound || lambda <= 0.0 {
+    let sound = finite(&[
+        lambda,
+        scale,
+        unit,
+        backbone_unit,
+        rho,
+        residual_norm,
+        reference,
+    ]) && [&x, &r, &p, &energy]
+        .into_iter()
+        .all(|vector| finite(vector));
+    if !sound || lambda <= 0.0 || scale <= 0.0 {
         return None;
     }
     let known = |v: f64| Some(v).filter(|v| v.is_finite());
@@ -287,12 +312,23 @@ fn assemble(header: &Header, bytes: &[u8]) -> Option<Checkpoint> {
         fresh_gradient: known(fresh),
         gradient_ratio: known(gradient_ratio),
     };
-    Some(Checkpoint { lambda, state })
+    Some(Checkpoint {
+        prior: Prior {
+            lambda,
+            scale,
+            source: LambdaSource::Checkpoint,
+            unit,
+            backbone_unit,
+        },
+        plan: header.plan,
+        state,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finetune::{PreconditionerChoice, SolverChoice};
 
     fn state() -> PcgState {
         PcgState {
@@ -310,11 +346,31 @@ mod tests {
         }
     }
 
+    fn prior() -> Prior {
+        Prior {
+            lambda: 0.3,
+            scale: 1.0,
+            source: LambdaSource::Given,
+            unit: 2.0,
+            backbone_unit: 0.5,
+        }
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            solver: SolverChoice::Pcg,
+            precondition: PreconditionerChoice::Features,
+            sketch_size: 512,
+            expected_cost: 12.0,
+        }
+    }
+
     fn saved(dir: &Path) -> FileCheckpoints {
         let path = dir.join("model.checkpoint");
         let mut checkpoints = FileCheckpoints::new(path, "abc".into(), Duration::ZERO);
         checkpoints.save(&CheckpointView {
-            lambda: 0.3,
+            prior: prior(),
+            plan: plan(),
             state: &state(),
         });
         assert_eq!(checkpoints.failure(), None);
@@ -330,8 +386,8 @@ mod tests {
         assert!(checkpoints.resume().unwrap());
         let loaded = checkpoints.load().unwrap();
         assert_eq!(
-            (loaded.lambda.to_bits(), &loaded.state),
-            (0.3f64.to_bits(), &state())
+            (loaded.prior.lambda.to_bits(), loaded.plan, &loaded.state),
+            (0.3f64.to_bits(), plan(), &state())
         );
         assert!(checkpoints.load().is_none(), "a checkpoint is taken once");
         checkpoints.remove();
@@ -374,7 +430,8 @@ mod tests {
         let path = PathBuf::from("/nowhere/at/all/model.checkpoint");
         let mut checkpoints = FileCheckpoints::new(path, "abc".into(), Duration::ZERO);
         checkpoints.save(&CheckpointView {
-            lambda: 1.0,
+            prior: prior(),
+            plan: plan(),
             state: &state(),
         });
         assert!(checkpoints.failure().is_some());

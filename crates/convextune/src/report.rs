@@ -42,6 +42,13 @@ pub struct FitReport {
     pub weight_decay: f64,
     /// Where Lambda comes from.
     pub lambda_source: LambdaSource,
+    /// s: standard deviation of the backbone's weights under the prior in units of the head's; the
+    /// penalty is `(Lambda/2) (||u_head||^2 + ||u_back||^2 / s^2)`.
+    #[serde(default)]
+    pub backbone_scale: Option<f64>,
+    /// Mean diagonal of the backbone's kernel under the prior in units of that of the head's.
+    #[serde(default)]
+    pub backbone_share: Option<f64>,
     /// Mean diagonal of the kernel, the unit of Lambda.
     pub kernel_mean_diagonal: Option<f64>,
     /// What was solved how (`lqf`).
@@ -58,6 +65,9 @@ pub struct FitReport {
     pub solver_work: Work,
     /// Cost of the preconditioner in forward passes over the data.
     pub preconditioner_cost: f64,
+    /// Cost of choosing the prior beyond that, in the same unit.
+    #[serde(default)]
+    pub prior_cost: f64,
     /// Wall-clock seconds of the fit, training images decoded.
     pub seconds: f64,
     /// Peak memory of the process in bytes, where the system tells.

@@ -91,6 +91,18 @@ impl<T: Scalar> Samples<T> {
         Ok(Tensor::from_vec(shape, data))
     }
 
+    /// Some of the samples, in memory.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn pick(&self, chosen: &[usize]) -> Result<Self, Error> {
+        let mut data = Vec::with_capacity(chosen.len() * self.shape.len());
+        for i in chosen {
+            data.extend_from_slice(self.batch(*i..i + 1)?.data());
+        }
+        Ok(Self::memory(self.shape, data))
+    }
+
     /// The batches of `size` samples that make up the whole set, in order.
     pub fn batches(&self, size: usize) -> impl Iterator<Item = Range<usize>> + use<T> {
         let n = self.len();

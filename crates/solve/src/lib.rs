@@ -42,7 +42,7 @@ pub mod work;
 
 pub use certificate::Certificate;
 pub use error::SolveError;
-pub use operator::{Centred, DenseOperator, LinearOperator, OperatorError};
+pub use operator::{Centred, DenseOperator, LinearOperator, OperatorError, Scaled};
 pub use status::{Observer, Progress, Quiet, Record, Solution, Status};
 pub use work::Work;
 

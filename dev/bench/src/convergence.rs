@@ -27,12 +27,12 @@ pub struct Args {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "sketch:2048,sketch:8192,sketch:32768,kfac,ekfac,none,dual"
+        default_value = "auto,none,features,sketch:2048,sketch:8192,sketch:32768,kfac,ekfac,dual"
     )]
     solvers: Vec<String>,
 }
 
-/// One JSON line a solver. The first one chooses Lambda; the others use it.
+/// One JSON line a solver. The first one chooses the prior; the others use it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let job = open(
         args.folder.clone(),
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let (name, size) = solver.split_once(':').unwrap_or((solver, ""));
         if name == "dual" {
             given.insert("solver".into(), "dual".into());
-        } else {
+        } else if name != "auto" {
             given.insert("solver".into(), "pcg".into());
             given.insert("precondition".into(), name.into());
         }
@@ -67,11 +67,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 "test_error": report.test_error, "seconds": report.seconds,
                 "solver_work": report.solver_work, "status": report.status,
                 "kernel_mean_diagonal": report.kernel_mean_diagonal,
+                "backbone_scale": report.backbone_scale, "share": report.backbone_share,
+                "prior_cost": report.prior_cost, "plan": report.plan,
             })
         );
         shared.insert(
             "weight_decay".into(),
             serde_json::json!({ "total": report.lambda_total }),
+        );
+        shared.insert(
+            "backbone_weight".into(),
+            serde_json::json!({ "scale": report.backbone_scale }),
         );
     }
     Ok(())

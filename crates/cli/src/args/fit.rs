@@ -14,7 +14,7 @@ use super::{ReadArgs, RunArgs};
 const METHODS: &[&str] = &["lqf", "lqf-fc", "fc"];
 const HEADS: &[&str] = &["random", "ridge", "split"];
 const SOLVERS: &[&str] = &["auto", "dual", "pcg"];
-const PRECONDITIONERS: &[&str] = &["auto", "sketch", "kfac", "ekfac", "none"];
+const PRECONDITIONERS: &[&str] = &["auto", "features", "sketch", "kfac", "ekfac", "none"];
 
 /// The library's defaults, for the help texts.
 static DEFAULTS: LazyLock<FitOptions> = LazyLock::new(FitOptions::default);
@@ -155,9 +155,12 @@ pub struct ProblemArgs {
     /// The head at which the network is linearised
     #[arg(long, default_value = name_of(HEADS, &DEFAULTS.head_init), value_parser = choice::<HeadInit>(HEADS))]
     pub head_init: HeadInit,
-    /// Mean length of the head's rows: the weight of the backbone against the head
-    #[arg(long, value_name = "X", default_value_t = DEFAULTS.head_scale, value_parser = positive)]
-    pub head_scale: f64,
+    /// Weight of the backbone's kernel against the head's [default: chosen by leave-one-out]
+    #[arg(long, value_name = "X", value_parser = positive, conflicts_with = "backbone_scale")]
+    pub backbone_share: Option<f64>,
+    /// The same as the prior's scale of the backbone's weights in units of the head's
+    #[arg(long, value_name = "X", value_parser = positive)]
+    pub backbone_scale: Option<f64>,
     /// Slope that replaces the zero slopes of ReLU and ReLU6
     #[arg(long, value_name = "X", default_value_t = DEFAULTS.leaky_slope, value_parser = slope)]
     pub leaky_slope: f64,

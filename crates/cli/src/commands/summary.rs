@@ -115,6 +115,7 @@ fn plan(plan: &Plan) -> String {
     match (plan.solver, plan.precondition) {
         (SolverChoice::Dual, _) => "dual kernel, closed form".to_owned(),
         (_, PreconditionerChoice::Sketch) => format!("conjugate gradients, sketch of {k}"),
+        (_, PreconditionerChoice::Features) => "conjugate gradients, features".to_owned(),
         (_, PreconditionerChoice::Kfac) => "conjugate gradients, K-FAC".to_owned(),
         (_, PreconditionerChoice::Ekfac) => "conjugate gradients, EKFAC".to_owned(),
         _ => "conjugate gradients, no preconditioner".to_owned(),

@@ -60,9 +60,13 @@ impl Features {
     ///
     /// # Errors
     /// When a sample cannot be read.
-    pub fn of_head(lin: &Linearization<'_>, reporter: &dyn Reporter) -> Result<Self, Error> {
+    pub fn of_head(
+        lin: &Linearization<'_>,
+        batch: usize,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
         let network = lin.network();
         let body = network.truncated(network.graph().output() - 1);
-        Self::of(&body, lin.samples(), 16, reporter)
+        Self::of(&body, lin.samples(), batch, reporter)
     }
 }

@@ -11,18 +11,37 @@ use crate::rng::Rng;
 /// Points of the grid on which leave-one-out chooses a head's weight decay.
 const GRID: usize = 25;
 
-/// A seeded head of normal numbers whose rows (one per class, length d) have mean length `scale`.
-/// It does not see the training data.
-pub fn random_head(features: usize, classes: usize, scale: f64, seed: u64) -> Vec<f32> {
+/// Length of the rows of a random head; any would do, since the prior weighs the backbone.
+const ROW_LENGTH: f64 = 0.289;
+/// Features that every class of a random head reads, at least.
+const LEAST_SUPPORT: usize = 8;
+
+/// A seeded head (`d x C`) in which every class reads features of its own, with random signs, while
+/// there are at least [`LEAST_SUPPORT`] a class. It does not see the training data.
+///
+/// Classes share the backbone's weights, and each disturbs the others where both read a feature:
+/// in the last convolution the kernel between classes c and c' is `sum_j w_jc w_jc' M_j` over the
+/// features j. With a support of its own for every class it vanishes
+/// (`docs/math/lqf.md`, section 5).
+pub fn random_head(features: usize, classes: usize, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed, "head");
-    let deviation = scale / (features as f64).sqrt();
-    (0..features * classes)
-        .map(|_| (deviation * rng.normal()) as f32)
-        .collect()
+    let mut order: Vec<usize> = (0..features).collect();
+    rng.shuffle(&mut order);
+    let support = (features / classes.max(1)).max(LEAST_SUPPORT).min(features);
+    let entry = (ROW_LENGTH / (support as f64).sqrt()) as f32;
+    let mut head = vec![0.0; features * classes];
+    for class in 0..classes {
+        for j in 0..support {
+            let feature = order[(class * support + j) % features];
+            let sign = if rng.next() & 1 == 0 { 1.0 } else { -1.0 };
+            head[feature * classes + class] = sign * entry;
+        }
+    }
+    head
 }
 
-/// The ridge head of `features`, its Lambda chosen by leave-one-out, scaled to rows of mean
-/// length `scale`; `d x C`, row-major.
+/// The ridge head of `features` for targets `alpha * onehot(y)`, its Lambda chosen by
+/// leave-one-out; `d x C`, row-major.
 ///
 /// # Errors
 /// When the ridge problem has no solution.
@@ -30,18 +49,15 @@ pub fn ridge_head(
     features: &Features,
     labels: &[usize],
     classes: usize,
-    scale: f64,
+    alpha: f64,
 ) -> Result<Vec<f32>, Error> {
     let ridge = HeadRidge::new(features.phi.as_ref(), Intercept::Free)?;
-    let t = targets(labels, classes, 1.0);
+    let t = targets(labels, classes, alpha);
     let choice = choose_lambda(&ridge, &t)?;
     let weights = ridge.fit(t.as_ref(), choice.lambda)?.weights;
-    let length = |c: usize| weights.col(c).iter().map(|w| w * w).sum::<f64>().sqrt();
-    let mean = (0..classes).map(length).sum::<f64>() / classes as f64;
-    let factor = if mean > 0.0 { scale / mean } else { 1.0 };
     let d = weights.nrows();
     Ok((0..d * classes)
-        .map(|i| (factor * weights[(i / classes, i % classes)]) as f32)
+        .map(|i| weights[(i / classes, i % classes)] as f32)
         .collect())
 }
 
@@ -76,17 +92,17 @@ pub fn initial_head(
     kind: HeadInit,
     (features, width): (Option<&Features>, usize),
     (labels, classes): (&[usize], usize),
-    scale: f64,
+    alpha: f64,
     seed: u64,
 ) -> Result<Vec<f32>, Error> {
     let given = || features.ok_or_else(|| Error::Usage("a fitted head needs features".into()));
     match kind {
-        HeadInit::Random => Ok(random_head(width, classes, scale, seed)),
-        HeadInit::Ridge => ridge_head(given()?, labels, classes, scale),
+        HeadInit::Random => Ok(random_head(width, classes, seed)),
+        HeadInit::Ridge => ridge_head(given()?, labels, classes, alpha),
         HeadInit::Split => {
             let anchor = anchor_part(labels, classes, seed);
             let its_labels: Vec<usize> = anchor.iter().map(|i| labels[*i]).collect();
-            ridge_head(&given()?.select(&anchor), &its_labels, classes, scale)
+            ridge_head(&given()?.select(&anchor), &its_labels, classes, alpha)
         }
     }
 }
@@ -96,14 +112,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_random_head_has_rows_of_the_wanted_length_and_depends_on_its_seed_only() {
-        let head = random_head(1000, 3, 0.3, 5);
+    fn classes_of_a_random_head_read_features_of_their_own() {
+        let head = random_head(1000, 3, 5);
+        let read = |class: usize| head.iter().skip(class).step_by(3);
         for class in 0..3 {
-            let squared: f32 = head.iter().skip(class).step_by(3).map(|w| w * w).sum();
-            assert!((squared.sqrt() - 0.3).abs() < 0.03);
+            let squared: f32 = read(class).map(|w| w * w).sum();
+            assert!((squared.sqrt() - ROW_LENGTH as f32).abs() < 1e-4);
         }
-        assert_eq!(head, random_head(1000, 3, 0.3, 5));
-        assert_ne!(head, random_head(1000, 3, 0.3, 6));
+        assert!(
+            head.chunks(3)
+                .all(|f| f.iter().filter(|w| **w != 0.0).count() <= 1)
+        );
+        assert_eq!(head, random_head(1000, 3, 5));
+        assert_ne!(head, random_head(1000, 3, 6));
+    }
+
+    #[test]
+    fn with_few_features_classes_share_them() {
+        let head = random_head(16, 10, 0);
+        for class in 0..10 {
+            let read = head.iter().skip(class).step_by(10);
+            assert_eq!(read.filter(|w| **w != 0.0).count(), LEAST_SUPPORT);
+        }
     }
 
     #[test]

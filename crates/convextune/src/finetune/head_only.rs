@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use super::features::{Features, targets};
 use super::head::choose_lambda;
 use super::options::{FitOptions, WeightDecay};
-use super::weight_decay::LambdaSource;
+use super::prior::LambdaSource;
 use crate::error::Error;
 use crate::progress::Reporter;
 

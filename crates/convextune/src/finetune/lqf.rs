@@ -6,16 +6,17 @@ use convextune_model::graph::{Network, NodeId};
 use convextune_solve::faer::Mat;
 use convextune_solve::quadratic::{PcgOptions, PcgState, RidgeProblem, Start};
 use convextune_solve::{
-    Centred, Certificate, LinearOperator, Observer, Progress, Solution, Status, Work,
+    Centred, Certificate, LinearOperator, Observer, Progress, Scaled, Solution, Status, Work,
 };
 use serde::{Deserialize, Serialize};
 
+use super::evidence::gather;
 use super::features::{Features, targets};
 use super::head::initial_head;
-use super::options::{FitOptions, HeadInit, WeightDecay};
+use super::options::{FitOptions, HeadInit};
 use super::plan::{KERNEL_BYTES, Plan, Sizes, multiply_adds, plan};
-use super::prepared::prepare;
-use super::weight_decay::{LambdaSource, choose};
+use super::prepared::statistics;
+use super::prior::{LambdaSource, Prior, choose, iterations};
 use crate::error::Error;
 use crate::linearize::Linearization;
 use crate::progress::Reporter;
@@ -43,6 +44,8 @@ pub struct LqfRecord {
     pub lambda: f64,
     /// Where it came from.
     pub lambda_source: LambdaSource,
+    /// s, standard deviation of the backbone's weights under the prior, in units of the head's.
+    pub backbone_scale: f64,
     /// Mean diagonal of the (sketched) centred kernel, if it was computed: the unit of Lambda.
     pub kernel_mean_diagonal: Option<f64>,
     /// Which way it was solved.
@@ -57,6 +60,10 @@ pub struct LqfRecord {
     pub solver_work: Work,
     /// Work of everything: head, preconditioner, solver, bias.
     pub work: Work,
+    /// The backbone's mean diagonal in units of the head's.
+    pub backbone_share: f64,
+    /// Cost in forward passes over the data of choosing the prior, beyond the preconditioner's.
+    pub prior_cost: f64,
     /// Cost in forward passes over the data of the preconditioner or kernel.
     pub preconditioner_cost: f64,
 }
@@ -83,8 +90,10 @@ pub trait Checkpoints {
 /// A saved run.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// Lambda of the run.
-    pub lambda: f64,
+    /// The prior of the run.
+    pub prior: Prior,
+    /// The way that was chosen.
+    pub plan: Plan,
     /// The loop.
     pub state: PcgState,
 }
@@ -92,8 +101,10 @@ pub struct Checkpoint {
 /// A run to be saved.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckpointView<'a> {
-    /// Lambda of the run.
-    pub lambda: f64,
+    /// The prior of the run.
+    pub prior: Prior,
+    /// The way that was chosen.
+    pub plan: Plan,
     /// The loop.
     pub state: &'a PcgState,
 }
@@ -188,7 +199,7 @@ fn with_initial_head(
         options.head_init,
         (features.as_ref(), width),
         (data.labels, data.classes),
-        options.head_scale,
+        options.alpha,
         options.seed,
     )?;
     Ok(backbone.with_head("head.classifier", data.classes, &head))
@@ -202,7 +213,8 @@ struct Solved {
     record: LqfRecord,
 }
 
-/// Minimises `1/2 ||P (t - J u)||^2 + (Lambda/2) ||u||^2` and adds the best bias.
+/// Minimises `1/2 ||P (t - J u)||^2 + (Lambda/2) (||u_head||^2 + ||u_back||^2 / s^2)` and adds the
+/// best bias.
 fn solve(
     lin: &Linearization<'_>,
     data: TrainingSet<'_>,
@@ -221,24 +233,38 @@ fn solve(
         target.iter_mut().zip(lin.f0()?).for_each(|(t, f)| *t -= f);
     }
     let sizes = sizes(lin);
-    let plan = plan(&sizes, options);
     let resumed = checkpoints.load();
+    let mut plan = match &resumed {
+        Some(checkpoint) => checkpoint.plan,
+        None => plan(&sizes, options),
+    };
     let before = lin.work();
-    let prepared = prepare(lin, &plan, options, reporter)?;
-    let preconditioner_work = lin.work() - before;
-    let (lambda, lambda_source, unit) = match (&resumed, options.weight_decay) {
-        (_, WeightDecay::Total(total)) => (total, LambdaSource::Given, None),
-        (_, WeightDecay::PerSample(each)) => (each * n as f64, LambdaSource::Given, None),
-        (Some(checkpoint), WeightDecay::Auto) => {
-            (checkpoint.lambda, LambdaSource::Checkpoint, None)
-        }
-        (None, WeightDecay::Auto) => {
-            let choice = choose(lin, prepared.rows(), &target, data, options, reporter)?;
-            (choice.lambda, choice.source, choice.unit)
+    let mut gathered = statistics(lin, &plan, options, reporter)?;
+    let mut preconditioner_work = lin.work() - before;
+    let mut prior_work = Work::default();
+    let prior = match &resumed {
+        Some(checkpoint) => checkpoint.prior,
+        None => {
+            let before = lin.work();
+            let evidence = gather(lin, &gathered, data, options, reporter)?;
+            let prior = choose(lin, &evidence, &target, data, options, reporter)?;
+            let counted = iterations(&evidence, &prior, &target, classes, options.tolerance)?;
+            prior_work = lin.work() - before;
+            let before = lin.work();
+            let settled = plan.settled(&sizes, counted);
+            if settled.precondition != plan.precondition {
+                gathered = statistics(lin, &settled, options, reporter)?;
+            }
+            plan = settled;
+            preconditioner_work += lin.work() - before;
+            prior
         }
     };
-    let centred = Centred::new(lin, classes)?;
-    let problem = RidgeProblem::new(&centred, centred.target(&target)?, lambda)?;
+    let prepared = gathered.prepare(lin, &prior)?;
+    let backbone = lin.backbone_range();
+    let scaled = Scaled::new(lin, backbone, prior.scale)?;
+    let centred = Centred::new(&scaled, classes)?;
+    let problem = RidgeProblem::new(&centred, centred.target(&target)?, prior.lambda)?;
     let start = resumed.map_or(Start::Zero, |c| Start::Resume(Box::new(c.state)));
     let before = lin.work();
     reporter.stage("solver", 0);
@@ -249,11 +275,13 @@ fn solve(
     let mut observer = Watch {
         reporter,
         checkpoints,
-        lambda,
+        prior,
+        plan,
     };
-    let solution = prepared.solve(&problem, &pcg, start, &mut observer)?;
+    let mut solution = prepared.solve(&problem, &pcg, start, &mut observer)?;
     let solver_work = lin.work() - before;
     reporter.stage("training error", n as u64);
+    scaled.scale(&mut solution.x);
     let (f0, ju) = lin.outputs_at(&solution.x)?;
     let bias = class_means(&target, &ju, classes);
     let output = |i: usize, c: usize| {
@@ -262,9 +290,10 @@ fn solve(
     };
     let outputs = Mat::from_fn(n, classes, output);
     let record = LqfRecord {
-        lambda,
-        lambda_source,
-        kernel_mean_diagonal: unit,
+        lambda: prior.lambda,
+        lambda_source: prior.source,
+        backbone_scale: prior.scale,
+        kernel_mean_diagonal: Some(prior.unit),
         plan,
         status: solution.status,
         certificate: solution.certificate,
@@ -272,6 +301,8 @@ fn solve(
         solver_work,
         work: lin.work(),
         preconditioner_cost: cost(preconditioner_work),
+        prior_cost: cost(prior_work),
+        backbone_share: prior.share(),
     };
     Ok(Solved {
         solution,
@@ -311,7 +342,8 @@ fn class_means(target: &[f64], ju: &[f64], classes: usize) -> Vec<f64> {
 struct Watch<'a> {
     reporter: &'a dyn Reporter,
     checkpoints: &'a mut dyn Checkpoints,
-    lambda: f64,
+    prior: Prior,
+    plan: Plan,
 }
 
 impl Observer for Watch<'_> {
@@ -319,7 +351,8 @@ impl Observer for Watch<'_> {
         self.reporter.iteration(&progress.record);
         if let Some(state) = progress.state {
             self.checkpoints.save(&CheckpointView {
-                lambda: self.lambda,
+                prior: self.prior,
+                plan: self.plan,
                 state,
             });
         }

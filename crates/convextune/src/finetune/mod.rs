@@ -1,5 +1,6 @@
 //! Fine-tuning methods: `lqf`, `lqf-fc` and `fc`.
 
+mod evidence;
 pub mod features;
 pub mod head;
 mod head_only;
@@ -7,13 +8,15 @@ mod lqf;
 mod options;
 mod plan;
 mod prepared;
-mod weight_decay;
+mod prior;
 
 pub use head_only::{HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted};
 pub use lqf::{
     Checkpoint, CheckpointView, Checkpoints, LqfFit, LqfModel, LqfRecord, NoCheckpoints,
     TrainingSet, fit_lqf,
 };
-pub use options::{FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay};
+pub use options::{
+    BackboneWeight, FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay,
+};
 pub use plan::{Plan, Sizes, multiply_adds, plan};
-pub use weight_decay::LambdaSource;
+pub use prior::{LambdaSource, Prior};

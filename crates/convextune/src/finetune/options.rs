@@ -46,6 +46,8 @@ pub enum PreconditionerChoice {
     /// By the cost model of [`super::plan`].
     #[default]
     Auto,
+    /// The head's part of the dual kernel, exactly; the rest as a multiple of the identity.
+    Features,
     /// The sketched dual kernel.
     Sketch,
     /// Kronecker factors.
@@ -69,6 +71,19 @@ pub enum WeightDecay {
     Total(f64),
 }
 
+/// The weight of the backbone against the head: how freely the prior lets its weights move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackboneWeight {
+    /// Chosen by leave-one-out, without looking at test data.
+    #[default]
+    Auto,
+    /// Mean diagonal of the backbone's kernel in units of that of the head's.
+    Share(f64),
+    /// s, standard deviation of the backbone's weights in units of the head's.
+    Scale(f64),
+}
+
 /// All options of a fit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FitOptions {
@@ -80,9 +95,8 @@ pub struct FitOptions {
     pub leaky_slope: f64,
     /// The head at which the network is linearised.
     pub head_init: HeadInit,
-    /// Mean length of the head's rows (one per class): the weight of the backbone's kernel
-    /// against the head's.
-    pub head_scale: f64,
+    /// Weight of the backbone against the head.
+    pub backbone_weight: BackboneWeight,
     /// Whether the network's own output f0 stays in the model, or only J(x) u + b is fitted.
     pub keep_f0: bool,
     /// Prefix of the first node whose weights are trained; `None` for the whole network.
@@ -110,9 +124,9 @@ impl Default for FitOptions {
         Self {
             method: Method::Lqf,
             alpha: 15.0,
-            leaky_slope: 0.01,
+            leaky_slope: 0.0,
             head_init: HeadInit::Random,
-            head_scale: 0.289,
+            backbone_weight: BackboneWeight::Auto,
             keep_f0: false,
             linearize_from: None,
             weight_decay: WeightDecay::Auto,

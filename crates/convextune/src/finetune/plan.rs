@@ -5,17 +5,23 @@
 //!
 //! ```text
 //! one iteration (dual: VJP pass, JVP pass)       (1 + 2) + (1 + 2)           = 6
+//! features alone                                 1
 //! sketch with k buckets                          1 + 2 C  (C backward passes)
 //!   + Gram matrix of the sketch                  (NC)^2 k / (2 N F)   or     NC k^2 / (2 N F)
-//! K-FAC, one probe a sample                      1 + 2 + 4 (input and output Gram matrices)
-//! EKFAC                                          K-FAC + 1 + 2 + 8 (rotations)
 //! dual kernel in R runs                          R (1 + 2 C)  +  (NC)^2 D / (2 N F)
 //! ```
 //!
-//! F is the number of multiply-adds of one sample's forward pass. Iterations to a relative
-//! gradient of 1e-3 are taken from measurements (`dev/bench`): about `1.6 sqrt(NC)`
-//! without preconditioner, about 60 % of that with K-FAC, and with a sketch
-//! `5 + 3 sqrt(NC / k)`.
+//! F is the number of multiply-adds of one sample's forward pass. The decision falls in two steps.
+//! Before the prior is known: the exact kernel, if that is cheapest; the sketch, if the choice of
+//! the prior will sketch all rows anyway; otherwise open. Afterwards, an open choice is settled by
+//! iterations: those without preconditioner and with the features' are counted on the part of the
+//! kernel that chose the prior ([`convextune_solve::quadratic::dual_iterations`]) and grow with
+//! `sqrt(N / N_part)`; those with a sketch are about `5 + 3 sqrt(NC / k)` (measured, `dev/bench`).
+//!
+//! K-FAC and EKFAC are there to be asked for and never chosen: with more weights than rows (D > NC,
+//! the rule here) J'J + Lambda I has D - NC eigenvalues equal to Lambda, which conjugate gradients
+//! settle in one iteration, and a block model of full rank spreads them
+//! (`docs/math/preconditioners.md`).
 
 use convextune_model::graph::Graph;
 use convextune_model::ops::Op;
@@ -30,6 +36,8 @@ const SKETCH_BYTES: usize = 3 << 30;
 const SKETCH_SIZES: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16_384, 32_768];
 /// Bytes of Jacobian rows that the dual kernel stores at a time.
 pub(crate) const KERNEL_BYTES: usize = 2 << 30;
+/// Rows NC that the choice of the prior sketches in full.
+const SKETCHED_ANYWAY: usize = super::evidence::PART;
 /// Rows NC up to which an `NC x NC` matrix is formed.
 const LARGEST_KERNEL: usize = 20_000;
 
@@ -94,48 +102,77 @@ impl Sizes {
         let gradients = self.kernel_runs as f64 * (1.0 + 2.0 * self.classes as f64);
         gradients + self.units(self.rows().powi(2) * self.weights as f64 / 2.0) + 6.0
     }
-
-    fn plain_cost(&self) -> f64 {
-        6.0 * 1.6 * self.rows().sqrt()
-    }
 }
 
-/// The cheapest way that the options allow.
+/// Iterations of conjugate gradients counted on a part of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Iterations {
+    /// Samples of the part.
+    pub samples: usize,
+    /// Without preconditioner.
+    pub plain: usize,
+    /// With the features'.
+    pub features: usize,
+}
+
+/// The first step: what the options demand, and what does not depend on the prior. The
+/// preconditioner may stay [`PreconditionerChoice::Auto`].
 pub fn plan(sizes: &Sizes, options: &FitOptions) -> Plan {
-    let k = options.sketch_size.unwrap_or_else(|| sizes.sketch_size());
-    let pcg = [
-        (PreconditionerChoice::Sketch, sizes.sketch_cost(k)),
-        (PreconditionerChoice::Kfac, 7.0 + 0.6 * sizes.plain_cost()),
-        (PreconditionerChoice::Ekfac, 18.0 + 0.6 * sizes.plain_cost()),
-        (PreconditionerChoice::None, sizes.plain_cost()),
-    ];
-    let wanted = |(choice, _): &(PreconditionerChoice, f64)| {
-        options.precondition == PreconditionerChoice::Auto || options.precondition == *choice
-    };
-    let best = pcg
-        .into_iter()
-        .filter(wanted)
-        .min_by(|a, b| a.1.total_cmp(&b.1));
-    let (precondition, cost) = best.unwrap_or((PreconditionerChoice::None, sizes.plain_cost()));
-    let fits = sizes.rows() as usize <= LARGEST_KERNEL;
+    let sketch_size = options.sketch_size.unwrap_or_else(|| sizes.sketch_size());
+    let sketch_cost = sizes.sketch_cost(sketch_size);
+    let open = options.precondition == PreconditionerChoice::Auto;
+    let rows = sizes.rows() as usize;
     let dual = match options.solver {
         SolverChoice::Dual => true,
         SolverChoice::Pcg => false,
-        SolverChoice::Auto => {
-            fits && options.precondition == PreconditionerChoice::Auto && sizes.dual_cost() < cost
+        SolverChoice::Auto => open && rows <= LARGEST_KERNEL && sizes.dual_cost() < sketch_cost,
+    };
+    let precondition = match options.precondition {
+        PreconditionerChoice::Auto if dual => PreconditionerChoice::None,
+        PreconditionerChoice::Auto if rows <= SKETCHED_ANYWAY && sizes.classes <= 10 => {
+            PreconditionerChoice::Sketch
         }
+        choice => choice,
     };
-    let solver = if dual {
-        SolverChoice::Dual
-    } else {
-        SolverChoice::Pcg
-    };
-    let expected_cost = if dual { sizes.dual_cost() } else { cost };
     Plan {
-        solver,
+        solver: if dual {
+            SolverChoice::Dual
+        } else {
+            SolverChoice::Pcg
+        },
         precondition,
-        sketch_size: k,
-        expected_cost,
+        sketch_size,
+        expected_cost: if dual { sizes.dual_cost() } else { sketch_cost },
+    }
+}
+
+impl Plan {
+    /// The second step: the cheapest of what is open.
+    #[must_use]
+    pub fn settled(self, sizes: &Sizes, iterations: Iterations) -> Self {
+        if self.solver == SolverChoice::Dual || self.precondition != PreconditionerChoice::Auto {
+            return self;
+        }
+        let growth = (sizes.samples as f64 / iterations.samples.max(1) as f64).sqrt();
+        let cost = |iterations: usize| 6.0 * growth * iterations as f64;
+        let costs = [
+            (
+                PreconditionerChoice::Features,
+                1.0 + cost(iterations.features),
+            ),
+            (PreconditionerChoice::None, cost(iterations.plain)),
+            (
+                PreconditionerChoice::Sketch,
+                sizes.sketch_cost(self.sketch_size),
+            ),
+        ];
+        let best = costs.into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        let (precondition, expected_cost) = best.unwrap_or(costs[0]);
+        Self {
+            precondition,
+            expected_cost,
+            ..self
+        }
     }
 }
 
@@ -170,14 +207,32 @@ mod tests {
     }
 
     #[test]
-    fn few_rows_take_the_closed_form_and_many_the_sketch() {
+    fn few_rows_take_the_closed_form_and_more_the_sketch_that_the_prior_needs() {
         let options = FitOptions::default();
         assert_eq!(plan(&sizes(10, 2), &options).solver, SolverChoice::Dual);
-        let large = plan(&sizes(1000, 10), &options);
+        let larger = plan(&sizes(200, 10), &options);
         assert_eq!(
-            (large.solver, large.precondition),
+            (larger.solver, larger.precondition),
             (SolverChoice::Pcg, PreconditionerChoice::Sketch)
         );
+    }
+
+    #[test]
+    fn many_rows_wait_for_the_prior_and_take_what_is_cheapest_under_it() {
+        let sizes = sizes(2000, 100);
+        let open = plan(&sizes, &FitOptions::default());
+        assert_eq!(open.precondition, PreconditionerChoice::Auto);
+        let with = |plain, features| {
+            let iterations = Iterations {
+                samples: 500,
+                plain,
+                features,
+            };
+            open.settled(&sizes, iterations).precondition
+        };
+        assert_eq!(with(20, 6), PreconditionerChoice::Features);
+        assert_eq!(with(6, 6), PreconditionerChoice::None);
+        assert_eq!(with(200, 100), PreconditionerChoice::Sketch);
     }
 
     #[test]

@@ -1,47 +1,43 @@
 //! What is computed before the first iteration: the dual kernel, its sketch, or the curvature;
 //! and the solver that goes with each.
 
+use std::ops::Range;
+
 use convextune_solve::quadratic::{
-    Identity, Intercept, KernelCholesky, KernelRidge, PcgOptions, Preconditioner, RidgeProblem,
-    Sketch, SketchForm, SketchedKernel, Start, solve_dual, solve_primal,
+    FeaturePreconditioner, Identity, Intercept, KernelCholesky, KernelParts, KernelRidge,
+    PcgOptions, Preconditioner, RidgeProblem, SketchForm, SketchedKernel, Start, solve_dual,
+    solve_primal,
 };
 use convextune_solve::{Observer, Solution};
 
 use super::features::Features;
 use super::options::{FitOptions, PreconditionerChoice, SolverChoice};
 use super::plan::{KERNEL_BYTES, Plan};
-use super::weight_decay::Evidence;
+use super::prior::Prior;
 use crate::error::Error;
 use crate::linearize::{Curvature, CurvatureOptions, Linearization, SketchOptions, SketchedRows};
 use crate::progress::Reporter;
 
-/// What was computed before the first iteration.
-pub(super) enum Prepared {
-    Kernel(KernelRidge),
-    Sketch {
-        rows: Option<SketchedRows>,
-        kernel: SketchedKernel,
-    },
+/// What is computed before the prior is known: it serves every Lambda and every scale.
+pub(super) enum Statistics {
+    Kernel(KernelParts),
+    Sketch(SketchedRows),
+    Features(Features),
     Curvature(Curvature),
     Nothing,
 }
 
-/// Computes the kernel, the sketch or the curvature, none of which depends on Lambda.
-pub(super) fn prepare(
+/// Computes the kernel, the sketch or the curvature.
+pub(super) fn statistics(
     lin: &Linearization<'_>,
     plan: &Plan,
     options: &FitOptions,
     reporter: &dyn Reporter,
-) -> Result<Prepared, Error> {
+) -> Result<Statistics, Error> {
     let n = lin.samples().len() as u64;
     if plan.solver == SolverChoice::Dual {
         reporter.stage("dual kernel", n * lin.kernel_passes(KERNEL_BYTES) as u64);
-        let kernel = lin.kernel(KERNEL_BYTES)?;
-        return Ok(Prepared::Kernel(KernelRidge::new(
-            kernel,
-            lin.outputs(),
-            Intercept::Free,
-        )?));
+        return Ok(Statistics::Kernel(lin.kernel(KERNEL_BYTES)?));
     }
     match plan.precondition {
         PreconditionerChoice::Sketch => {
@@ -51,18 +47,7 @@ pub(super) fn prepare(
                 seed: options.seed,
                 sketch_head: false,
             };
-            let rows = lin.sketch(options)?;
-            let phi = features(&rows, lin.samples().len());
-            let kernel = SketchedKernel::new(
-                rows.sketch.clone(),
-                Some(phi.phi.as_ref()),
-                Intercept::Free,
-                SketchForm::Auto,
-            )?;
-            Ok(Prepared::Sketch {
-                rows: Some(rows),
-                kernel,
-            })
+            Ok(Statistics::Sketch(lin.sketch(options)?))
         }
         PreconditionerChoice::Kfac | PreconditionerChoice::Ekfac => {
             let rescale = plan.precondition == PreconditionerChoice::Ekfac;
@@ -72,29 +57,61 @@ pub(super) fn prepare(
                 seed: options.seed,
                 rescale,
             };
-            Ok(Prepared::Curvature(lin.curvature(options)?))
+            Ok(Statistics::Curvature(lin.curvature(options)?))
         }
-        PreconditionerChoice::Auto | PreconditionerChoice::None => Ok(Prepared::Nothing),
+        PreconditionerChoice::Features => {
+            let phi = Features::of_head(lin, options.batch, reporter)?;
+            Ok(Statistics::Features(phi))
+        }
+        PreconditionerChoice::Auto | PreconditionerChoice::None => Ok(Statistics::Nothing),
     }
 }
 
-/// The features of a sketch as a matrix.
-pub(crate) fn features(rows: &SketchedRows, n: usize) -> Features {
-    Features::from_rows(&rows.features, n)
+impl Statistics {
+    /// The solver under a prior.
+    pub(super) fn prepare(self, lin: &Linearization<'_>, prior: &Prior) -> Result<Prepared, Error> {
+        let scale = prior.scale;
+        Ok(match self {
+            Self::Kernel(parts) => Prepared::Kernel(KernelRidge::new(
+                parts.kernel(scale),
+                lin.outputs(),
+                Intercept::Free,
+            )?),
+            Self::Sketch(rows) => {
+                let phi = Features::from_rows(&rows.features, lin.samples().len());
+                let mut sketch = rows.sketch;
+                sketch.scale(scale);
+                Prepared::Sketch(SketchedKernel::new(
+                    sketch,
+                    Some(phi.phi.as_ref()),
+                    Intercept::Free,
+                    SketchForm::Auto,
+                )?)
+            }
+            Self::Features(phi) => Prepared::Features(FeaturePreconditioner::new(
+                phi.phi.as_ref(),
+                lin.outputs(),
+                Intercept::Free,
+                prior.lambda + prior.backbone_unit,
+            )?),
+            Self::Curvature(curvature) => {
+                Prepared::Curvature(curvature, lin.backbone_range(), scale)
+            }
+            Self::Nothing => Prepared::Nothing,
+        })
+    }
+}
+
+/// A solver under one prior.
+pub(super) enum Prepared {
+    Kernel(KernelRidge),
+    Sketch(SketchedKernel),
+    Features(FeaturePreconditioner),
+    Curvature(Curvature, Range<usize>, f64),
+    Nothing,
 }
 
 impl Prepared {
-    /// What the choice of Lambda can look at.
-    pub(super) fn rows(&self) -> Evidence<'_> {
-        match self {
-            Self::Kernel(kernel) => Evidence::Kernel(kernel),
-            Self::Sketch {
-                rows: Some(rows), ..
-            } => Evidence::Sketch(rows),
-            _ => Evidence::Nothing,
-        }
-    }
-
     pub(super) fn solve(
         &self,
         problem: &RidgeProblem<'_>,
@@ -103,36 +120,20 @@ impl Prepared {
         observer: &mut dyn Observer,
     ) -> Result<Solution, Error> {
         let rows = problem.operator().rows();
-        match self {
-            Self::Kernel(kernel) => closed_form(kernel, problem, options, observer),
-            Self::Sketch { kernel, .. } => {
+        Ok(match self {
+            Self::Kernel(kernel) => return closed_form(kernel, problem, options, observer),
+            Self::Sketch(kernel) => {
                 let preconditioner = kernel.factorise(problem.lambda())?;
-                Ok(solve_dual(
-                    problem,
-                    preconditioner.as_ref(),
-                    options,
-                    start,
-                    observer,
-                )?)
+                solve_dual(problem, preconditioner.as_ref(), options, start, observer)?
             }
-            Self::Curvature(curvature) => {
+            Self::Features(m) => solve_dual(problem, m, options, start, observer)?,
+            Self::Curvature(curvature, backbone, scale) => {
                 let preconditioner = curvature.preconditioner(problem.lambda())?;
-                Ok(solve_primal(
-                    problem,
-                    &preconditioner,
-                    options,
-                    start,
-                    observer,
-                )?)
+                let preconditioner = preconditioner.scaled(backbone, *scale)?;
+                solve_primal(problem, &preconditioner, options, start, observer)?
             }
-            Self::Nothing => Ok(solve_dual(
-                problem,
-                &Identity(rows),
-                options,
-                start,
-                observer,
-            )?),
-        }
+            Self::Nothing => solve_dual(problem, &Identity(rows), options, start, observer)?,
+        })
     }
 }
 
@@ -169,23 +170,4 @@ impl Preconditioner for Factor<'_> {
             Err(_) => z.copy_from_slice(r),
         }
     }
-}
-
-/// Rows of a sketch that belong to `chosen` samples.
-pub(crate) fn select(rows: &SketchedRows, chosen: &[usize], n: usize) -> (Sketch, Features) {
-    let Sketch {
-        rows: z,
-        width,
-        classes,
-    } = &rows.sketch;
-    let mut picked = Vec::with_capacity(chosen.len() * classes * width);
-    for i in chosen {
-        picked.extend_from_slice(&z[i * classes * width..(i + 1) * classes * width]);
-    }
-    let sketch = Sketch {
-        rows: picked,
-        width: *width,
-        classes: *classes,
-    };
-    (sketch, features(rows, n).select(chosen))
 }

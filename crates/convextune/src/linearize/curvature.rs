@@ -60,7 +60,7 @@ impl Curvature {
     /// `(F + Lambda I)^-1` over the trainable weights.
     ///
     /// # Errors
-    /// When `lambda` is not positive.
+    /// When `lambda` is not positive, or a block does not fit its weights.
     pub fn preconditioner(&self, lambda: f64) -> Result<BlockPreconditioner, Error> {
         Ok(BlockPreconditioner::new(self.blocks.clone(), lambda)?)
     }
@@ -354,23 +354,4 @@ fn with_ones(x: &[f32], d: usize) -> Vec<f32> {
     x.chunks_exact(d)
         .flat_map(|row| row.iter().copied().chain([1.0]))
         .collect()
-}
-
-impl Linearization<'_> {
-    /// An estimate of the mean diagonal of J J' from squared gradients of probed directions:
-    /// `E ||J_i' v||^2 = tr K_ii`.
-    ///
-    /// # Errors
-    /// When a sample cannot be read.
-    pub fn mean_diagonal(&self, options: CurvatureOptions) -> Result<f64, Error> {
-        let mut sum = 0.0;
-        let probe = |i: usize, j: usize, g: &mut [f32]| probe(options.seed, (i, j), g);
-        self.for_directions(options.probes, probe, |layer, _| {
-            let squares = each_gradient(layer);
-            let square = |gw: &Vec<f32>| gw.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>();
-            sum += squares.iter().map(square).sum::<f64>();
-        })?;
-        let rows = self.samples().len() * self.outputs() * options.probes;
-        Ok(sum / rows as f64)
-    }
 }

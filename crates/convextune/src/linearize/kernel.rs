@@ -2,7 +2,8 @@
 //!
 //! K is the sum over layers of J_l J_l'. A run of layers whose rows fit in the memory allowed is
 //! stored for all samples (`NC x D_run`), multiplied by its transpose, and dropped. Each run costs
-//! C backward passes a sample. The head's part is (Phi Phi') (x) I_C and costs nothing.
+//! C backward passes a sample. The head's part is (Phi Phi') (x) I_C and costs nothing; it is kept
+//! apart, so that the weight of the backbone against it can be chosen afterwards.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use convextune_model::graph::NodeId;
 use convextune_model::kernels::gemm::{Mat, MatMut, gemm_parallel};
 use convextune_model::tensor::Scalar;
 use convextune_solve::LinearOperator;
+use convextune_solve::quadratic::KernelParts;
 use faer::Mat as Dense;
 use rayon::prelude::*;
 
@@ -21,19 +23,21 @@ use crate::error::Error;
 const DEPTH: usize = 1 << 14;
 
 impl<T: Scalar> Linearization<'_, T> {
-    /// K = J J', `NC x NC`, in at most about `memory` bytes of rows at a time.
+    /// K = J J' in two parts, in at most about `memory` bytes of rows at a time.
     ///
     /// # Errors
     /// When a sample cannot be read.
-    pub fn kernel(&self, memory: usize) -> Result<Dense<f64>, Error> {
-        let nc = self.rows();
+    pub fn kernel(&self, memory: usize) -> Result<KernelParts, Error> {
+        let (n, nc) = (self.samples().len(), self.rows());
         let mut kernel = vec![0.0f64; nc * nc];
         let mut features = Vec::new();
         for run in self.layer_runs(memory / (size_of::<T>() * nc).max(1)) {
             self.add_run(&run, &mut kernel, &mut features)?;
         }
-        self.add_head(&features, &mut kernel);
-        Ok(Dense::from_fn(nc, nc, |i, j| kernel[i * nc + j]))
+        let rest = Dense::from_fn(nc, nc, |i, j| kernel[i * nc + j]);
+        let d = features.len() / n.max(1);
+        let features = Dense::from_fn(n, d, |i, j| features[i * d + j].to_f64());
+        Ok(KernelParts::new(rest, features.as_ref())?)
     }
 
     /// Backward passes over the data that [`Self::kernel`] needs, per class.
@@ -97,21 +101,6 @@ impl<T: Scalar> Linearization<'_, T> {
         })?;
         add_gram(&j, self.rows(), width, kernel);
         Ok(())
-    }
-
-    /// `kernel += (Phi Phi') (x) I_C`.
-    fn add_head(&self, features: &[T], kernel: &mut [f64]) {
-        let (n, c) = (self.samples().len(), self.outputs());
-        let mut gram = vec![0.0f64; n * n];
-        add_gram(features, n, features.len() / n.max(1), &mut gram);
-        kernel
-            .par_chunks_mut(n * c)
-            .enumerate()
-            .for_each(|(row, kernel)| {
-                for i in 0..n {
-                    kernel[i * c + row % c] += gram[(row / c) * n + i];
-                }
-            });
     }
 }
 

@@ -90,6 +90,35 @@ impl<'a, T: Scalar> Linearization<'a, T> {
         self.first_trainable
     }
 
+    /// The same network over other samples of the same shape.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn on<'b>(&'b self, samples: &'b Samples<T>) -> Result<Linearization<'b, T>, Error> {
+        Linearization::new(
+            self.network,
+            self.first_trainable,
+            samples,
+            self.batch,
+            self.reporter,
+        )
+    }
+
+    /// Counts backward passes over a part of the samples, in passes over all of them (rounded up).
+    pub(crate) fn count_part(&self, samples: usize, directions: usize) {
+        let share = samples as f64 / self.samples.len().max(1) as f64;
+        self.count(Work {
+            passes: share,
+            vjps: (share * directions as f64).ceil() as u64,
+            ..Work::default()
+        });
+    }
+
+    /// The weights before the head, as a range of u.
+    pub fn backbone_range(&self) -> Range<usize> {
+        0..self.network.parameter_range(self.head()).start - self.offset
+    }
+
     /// C, outputs of the network per sample.
     pub fn outputs(&self) -> usize {
         self.outputs

@@ -8,7 +8,6 @@
 //! 16 lanes carry equal norm (`docs/math/preconditioners.md`). The inner loop is a vector addition.
 
 use convextune_model::graph::LayerGradient;
-use convextune_solve::LinearOperator;
 use convextune_solve::quadratic::Sketch;
 use rayon::prelude::*;
 
@@ -47,11 +46,24 @@ impl Linearization<'_> {
     /// # Errors
     /// When a sample cannot be read.
     pub fn sketch(&self, options: SketchOptions) -> Result<SketchedRows, Error> {
+        self.sketch_of(&(0..self.outputs()).collect::<Vec<_>>(), options)
+    }
+
+    /// Sketches the rows of some `classes` alone, for every sample.
+    ///
+    /// # Errors
+    /// When a sample cannot be read.
+    pub fn sketch_of(
+        &self,
+        classes: &[usize],
+        options: SketchOptions,
+    ) -> Result<SketchedRows, Error> {
         let k = options.buckets.max(1).next_multiple_of(BLOCK);
-        let (c, head) = (self.outputs(), self.head());
-        let mut z = vec![0.0f32; self.rows() * k];
+        let (c, head) = (classes.len(), self.head());
+        let mut z = vec![0.0f32; self.samples().len() * c * k];
         let mut features = Vec::new();
-        self.for_jacobian_rows(|layer, rows| {
+        let along = |_: usize, j: usize, g: &mut [f32]| g[classes[j]] = 1.0;
+        self.for_directions(c, along, |layer, rows| {
             if layer.node == head {
                 if rows.directions.start == 0 {
                     features.extend_from_slice(layer.primal.inputs[0].data);

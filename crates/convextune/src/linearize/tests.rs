@@ -126,7 +126,7 @@ fn the_kernel_is_exact_in_one_run_and_in_many() {
     let lin = Linearization::new(&network, first, &samples, 2, &Silent).unwrap();
     let j = dense(&lin);
     for memory in [1 << 20, 4 * lin.rows() * 20] {
-        let kernel = lin.kernel(memory).unwrap();
+        let kernel = lin.kernel(memory).unwrap().kernel(1.0);
         for a in 0..lin.rows() {
             let want: Vec<f64> = j.iter().map(|row| dot(row, &j[a])).collect();
             let got: Vec<f64> = (0..lin.rows()).map(|b| kernel[(a, b)]).collect();
@@ -140,7 +140,7 @@ fn the_kernel_is_exact_in_one_run_and_in_many() {
 fn the_sketch_is_unbiased_and_its_head_part_exact() {
     let (network, samples) = (network(), samples(4));
     let lin = Linearization::new(&network, 0, &samples, 3, &Silent).unwrap();
-    let kernel = lin.kernel(1 << 20).unwrap();
+    let kernel = lin.kernel(1 << 20).unwrap().kernel(1.0);
     let rows = lin.rows();
     let draws = 200;
     let mut mean = vec![0.0; rows * rows];

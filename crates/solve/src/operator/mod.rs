@@ -5,9 +5,11 @@
 
 mod centred;
 mod dense;
+mod scaled;
 
 pub use centred::Centred;
 pub use dense::DenseOperator;
+pub use scaled::Scaled;
 
 use crate::work::Work;
 

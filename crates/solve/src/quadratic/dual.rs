@@ -153,6 +153,11 @@ impl KernelRidge {
         })
     }
 
+    /// `P t`, or `t` itself without a free bias.
+    pub(super) fn project(&self, target: &[f64]) -> Vec<f64> {
+        self.intercept().project(target, self.classes)
+    }
+
     fn intercept(&self) -> Intercept {
         if self.row_means.is_some() {
             Intercept::Free

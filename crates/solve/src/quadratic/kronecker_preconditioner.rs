@@ -218,10 +218,11 @@ impl Block {
     }
 }
 
-/// `(F + Lambda I)^-1`, block by block.
+/// `(S F S + Lambda I)^-1`, block by block; S a multiple of the identity in each, by default 1.
 #[derive(Clone, Debug)]
 pub struct BlockPreconditioner {
     blocks: Vec<(Range<usize>, Block)>,
+    scales: Vec<f64>,
     lambda: f64,
 }
 
@@ -240,7 +241,27 @@ impl BlockPreconditioner {
             block.check()?;
             covered = range.end;
         }
-        Ok(Self { blocks, lambda })
+        let scales = vec![1.0; blocks.len()];
+        Ok(Self {
+            blocks,
+            scales,
+            lambda,
+        })
+    }
+
+    /// The same curvature in the unknowns `v` of `u = S v` ([`crate::Scaled`]): blocks that begin
+    /// within `range` have the scale `factor`.
+    ///
+    /// # Errors
+    /// When the factor is not positive.
+    pub fn scaled(mut self, range: &Range<usize>, factor: f64) -> Result<Self, SolveError> {
+        check_positive("scale of a block", factor)?;
+        for ((block, _), scale) in self.blocks.iter().zip(&mut self.scales) {
+            if range.contains(&block.start) {
+                *scale = factor;
+            }
+        }
+        Ok(self)
     }
 
     /// The same curvature with another `Lambda`; nothing is factorised again.
@@ -259,8 +280,12 @@ impl Preconditioner for BlockPreconditioner {
     }
 
     fn apply(&self, r: &[f64], z: &mut [f64]) {
-        for (range, block) in &self.blocks {
-            block.solve(self.lambda, &r[range.clone()], &mut z[range.clone()]);
+        for ((range, block), scale) in self.blocks.iter().zip(&self.scales) {
+            // (s^2 F + Lambda I)^-1 = (F + Lambda / s^2 I)^-1 / s^2
+            let square = scale * scale;
+            let z = &mut z[range.clone()];
+            block.solve(self.lambda / square, &r[range.clone()], z);
+            z.iter_mut().for_each(|z| *z /= square);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The ridge problem and everything that solves it.
 
 pub mod dual;
+pub mod features;
 pub mod head;
 pub mod kronecker_preconditioner;
 mod lambda;
+pub mod parts;
 pub mod pcg;
 mod preconditioner;
 mod problem;
@@ -11,9 +13,11 @@ pub mod ridge;
 pub mod sketch;
 
 pub use dual::{KernelCholesky, KernelInverse, KernelRidge, KernelSpectrum};
+pub use features::{FeaturePreconditioner, dual_iterations};
 pub use head::{HeadFit, HeadRidge};
 pub use kronecker_preconditioner::{Block, BlockPreconditioner, ChannelBlocks, KroneckerBlock};
 pub use lambda::{Intercept, LambdaChoice, log_grid};
+pub use parts::KernelParts;
 pub use pcg::{Pcg, PcgState};
 pub use preconditioner::{Identity, Preconditioner};
 pub use problem::RidgeProblem;

@@ -150,7 +150,7 @@ fn adjoint_and_kernel_in_f64_are_those_of_the_jacobian() {
     close("adjoint", &entries(&adjoint), &entries(&transpose), 1e-13);
     let gram = &j * j.transpose();
     for memory in [1 << 20, 1 << 10] {
-        let kernel = lin.kernel(memory).unwrap();
+        let kernel = lin.kernel(memory).unwrap().kernel(1.0);
         close("kernel", &entries(&kernel), &entries(&gram), 1e-13);
     }
 }
@@ -252,7 +252,12 @@ fn every_solver_finds_the_dense_ridge_solution() {
         let hot = (row / CLASSES) % CLASSES == row % CLASSES;
         *t = if hot { 15.0 } else { 0.0 } - *t;
     }
-    let kernel = KernelRidge::new(lin.kernel(1 << 12).unwrap(), CLASSES, Intercept::Free).unwrap();
+    let kernel = KernelRidge::new(
+        lin.kernel(1 << 12).unwrap().kernel(1.0),
+        CLASSES,
+        Intercept::Free,
+    )
+    .unwrap();
     let centred = Centred::new(&lin, CLASSES).unwrap();
     for share in [0.03, 0.3] {
         let lambda = share * kernel.mean_diagonal();

@@ -19,6 +19,7 @@ pub mod gram;
 pub mod woodbury;
 
 use faer::{Mat, MatRef};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::gram::GramSketch;
@@ -52,13 +53,20 @@ pub struct Sketch {
 }
 
 impl Sketch {
+    /// Multiplies every entry: the sketch of scaled rows.
+    pub fn scale(&mut self, factor: f64) {
+        self.rows
+            .par_iter_mut()
+            .for_each(|z| *z = (f64::from(*z) * factor) as f32);
+    }
+
     /// `NC`.
     fn height(&self) -> usize {
         self.rows.len() / self.width.max(1)
     }
 
     /// `Z`.
-    fn view(&self) -> MatRef<'_, f32> {
+    pub(super) fn view(&self) -> MatRef<'_, f32> {
         MatRef::from_row_major_slice(&self.rows, self.height(), self.width)
     }
 

@@ -1,0 +1,173 @@
+//! What the choice of the prior looks at: the kernel of a part of the samples and classes.
+//!
+//! At most [`CLASSES`] classes make one part, with their samples alone: a problem of the same kind
+//! with fewer classes, small enough for an exact factorisation. As many parts are made as fit in
+//! [`ROWS`] rows. Their kernels come from the exact kernel or from the sketch where these are
+//! computed anyway, and otherwise from a sketch of these rows alone.
+
+use convextune_solve::faer::Mat;
+use convextune_solve::quadratic::{KernelParts, Sketch};
+
+use super::features::Features;
+use super::lqf::TrainingSet;
+use super::options::FitOptions;
+use super::prepared::Statistics;
+use crate::error::Error;
+use crate::linearize::{Linearization, SketchOptions, SketchedRows};
+use crate::progress::Reporter;
+use crate::rng::Rng;
+
+/// Classes of a part, at most.
+const CLASSES: usize = 10;
+/// Rows (samples times classes) of a part, at most.
+pub(super) const PART: usize = 2400;
+/// Rows after which no part is added.
+const ROWS: usize = 4000;
+/// Buckets of a sketch made for this purpose.
+const BUCKETS: usize = 8192;
+
+/// The kernel of some samples and classes.
+pub(super) struct Evidence {
+    /// Sorted.
+    pub samples: Vec<usize>,
+    /// Sorted.
+    pub classes: Vec<usize>,
+    pub parts: KernelParts,
+}
+
+impl Evidence {
+    /// The entries of `t` (`NC`, sample-major) that belong to this part.
+    pub(super) fn target(&self, t: &[f64], classes: usize) -> Vec<f64> {
+        let mut target = Vec::with_capacity(self.samples.len() * self.classes.len());
+        for i in &self.samples {
+            target.extend(self.classes.iter().map(|c| t[i * classes + c]));
+        }
+        target
+    }
+}
+
+/// The kernels of all parts.
+pub(super) fn gather(
+    lin: &Linearization<'_>,
+    statistics: &Statistics,
+    data: TrainingSet<'_>,
+    options: &FitOptions,
+    reporter: &dyn Reporter,
+) -> Result<Vec<Evidence>, Error> {
+    let parts = parts(data.labels, data.classes, options.seed);
+    if !matches!(
+        statistics,
+        Statistics::Kernel(_) | Statistics::Sketch { .. }
+    ) {
+        let samples: usize = parts.iter().map(|(samples, _)| samples.len()).sum();
+        reporter.stage("sketch of a part", samples as u64);
+    }
+    let evidence = |(samples, classes): (Vec<usize>, Vec<usize>)| {
+        let parts = match statistics {
+            Statistics::Kernel(kernel) => kernel.select(&samples, &classes),
+            Statistics::Sketch(rows) => {
+                let (sketch, phi) = select(rows, &samples, &classes, data.samples.len());
+                KernelParts::from_sketch(&sketch, phi.as_ref())?
+            }
+            Statistics::Features(_) | Statistics::Curvature(_) | Statistics::Nothing => {
+                let picked = data.samples.pick(&samples)?;
+                let options = SketchOptions {
+                    buckets: BUCKETS,
+                    seed: options.seed,
+                    sketch_head: false,
+                };
+                let rows = lin.on(&picked)?.sketch_of(&classes, options)?;
+                lin.count_part(samples.len(), classes.len());
+                let phi = Features::from_rows(&rows.features, samples.len()).phi;
+                KernelParts::from_sketch(&rows.sketch, phi.as_ref())?
+            }
+        };
+        Ok(Evidence {
+            samples,
+            classes,
+            parts,
+        })
+    };
+    parts.into_iter().map(evidence).collect()
+}
+
+/// Samples and classes of every part, each sorted.
+fn parts(labels: &[usize], classes: usize, seed: u64) -> Vec<(Vec<usize>, Vec<usize>)> {
+    let mut rng = Rng::new(seed, "prior");
+    let mut all: Vec<usize> = (0..classes).collect();
+    let groups = classes.div_ceil(CLASSES).max(1);
+    if groups > 1 {
+        rng.shuffle(&mut all);
+    }
+    let mut parts = Vec::new();
+    let mut rows = 0;
+    for group in all.chunks(classes.div_ceil(groups).max(1)) {
+        let mut chosen = group.to_vec();
+        chosen.sort_unstable();
+        let of_group = |i: &usize| chosen.binary_search(&labels[*i]).is_ok();
+        let mut samples: Vec<usize> = (0..labels.len()).filter(of_group).collect();
+        let most = (PART / chosen.len().max(1)).max(2);
+        if samples.len() > most {
+            rng.shuffle(&mut samples);
+            samples.truncate(most);
+            samples.sort_unstable();
+        }
+        rows += samples.len() * chosen.len();
+        parts.push((samples, chosen));
+        if rows >= ROWS {
+            break;
+        }
+    }
+    parts
+}
+
+/// The rows of a sketch that belong to `samples` and `classes`, and the features of `samples`.
+fn select(
+    rows: &SketchedRows,
+    samples: &[usize],
+    classes: &[usize],
+    n: usize,
+) -> (Sketch, Mat<f64>) {
+    let sketch = &rows.sketch;
+    let k = sketch.width;
+    let mut picked = Vec::with_capacity(samples.len() * classes.len() * k);
+    for i in samples {
+        for c in classes {
+            let row = i * sketch.classes + c;
+            picked.extend_from_slice(&sketch.rows[row * k..(row + 1) * k]);
+        }
+    }
+    let sketch = Sketch {
+        rows: picked,
+        width: k,
+        classes: classes.len(),
+    };
+    (
+        sketch,
+        Features::from_rows(&rows.features, n).select(samples).phi,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_has_few_classes_and_their_samples_alone() {
+        let labels: Vec<usize> = (0..2000).map(|i| i % 101).collect();
+        let parts = parts(&labels, 101, 1);
+        assert!(parts.len() > 1 && parts.len() < 11);
+        for (samples, classes) in &parts {
+            assert!(classes.len() <= CLASSES && samples.len() * classes.len() <= PART);
+            assert!(samples.is_sorted() && classes.is_sorted());
+            assert!(samples.iter().all(|i| classes.contains(&labels[*i])));
+        }
+    }
+
+    #[test]
+    fn a_small_set_is_one_part_with_everything() {
+        let labels: Vec<usize> = (0..40).map(|i| i % 4).collect();
+        let all = parts(&labels, 4, 0);
+        assert_eq!(all, vec![((0..40).collect(), (0..4).collect())]);
+    }
+}
