@@ -86,6 +86,7 @@ pub enum BackboneWeight {
 
 /// All options of a fit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FitOptions {
     /// How the model is fitted.
     pub method: Method,

@@ -100,13 +100,13 @@ impl LinearOperator for Scaled<'_> {
 mod tests {
     use super::*;
     use crate::operator::DenseOperator;
-    use faer::Mat;
 
     #[test]
     fn it_is_the_matrix_with_scaled_columns() {
-        let a = Mat::from_fn(3, 4, |i, j| (i * 4 + j) as f64 - 5.0);
-        let b = Mat::from_fn(3, 4, |i, j| a[(i, j)] * if j < 2 { 3.0 } else { 1.0 });
-        let (a, b) = (DenseOperator::new(a), DenseOperator::new(b));
+        let entry = |i: usize| i as f64 - 5.0;
+        let wide = |i: usize| entry(i) * if i % 4 < 2 { 3.0 } else { 1.0 };
+        let a = DenseOperator::new(3, 4, (0..12).map(entry).collect()).unwrap();
+        let b = DenseOperator::new(3, 4, (0..12).map(wide).collect()).unwrap();
         let scaled = Scaled::new(&a, 0..2, 3.0).unwrap();
         let (x, y) = ([1.0, -2.0, 0.5, 4.0], [2.0, 1.0, -1.0]);
         let run = |op: &dyn LinearOperator| {
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_scale_must_be_positive() {
-        let a = DenseOperator::new(Mat::zeros(1, 1));
+        let a = DenseOperator::new(1, 1, vec![0.0]).unwrap();
         assert!(Scaled::new(&a, 0..1, 0.0).is_err());
     }
 }
