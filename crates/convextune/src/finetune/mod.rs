@@ -20,3 +20,6 @@ pub use options::{
 };
 pub use plan::{Plan, Sizes, multiply_adds, plan};
 pub use prior::{LambdaSource, Prior};
+
+#[cfg(test)]
+mod tests;
