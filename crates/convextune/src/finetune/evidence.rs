@@ -21,6 +21,8 @@ use crate::rng::Rng;
 const CLASSES: usize = 10;
 /// Rows (samples times classes) of a part, at most.
 pub(super) const PART: usize = 2400;
+/// Samples of a part, at most: they are kept in memory.
+const SAMPLES: usize = 400;
 /// Rows after which no part is added.
 const ROWS: usize = 4000;
 /// Buckets of a sketch made for this purpose.
@@ -106,7 +108,7 @@ fn parts(labels: &[usize], classes: usize, seed: u64) -> Vec<(Vec<usize>, Vec<us
         chosen.sort_unstable();
         let of_group = |i: &usize| chosen.binary_search(&labels[*i]).is_ok();
         let mut samples: Vec<usize> = (0..labels.len()).filter(of_group).collect();
-        let most = (PART / chosen.len().max(1)).max(2);
+        let most = (PART / chosen.len().max(1)).clamp(2, SAMPLES);
         if samples.len() > most {
             rng.shuffle(&mut samples);
             samples.truncate(most);

@@ -18,7 +18,8 @@ pub enum Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeadInit {
-    /// Seeded normal numbers, free of the training data: leave-one-out is honest.
+    /// Seeded signs on features of its own for every class, free of the training data:
+    /// leave-one-out is honest.
     Random,
     /// The ridge head of all training samples: leave-one-out is not honest.
     Ridge,

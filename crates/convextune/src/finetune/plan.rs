@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{FitOptions, PreconditionerChoice, SolverChoice};
 
-/// Bytes that the sketch Z may take; its preconditioner takes up to twice as much again.
+/// Bytes that the sketch Z may take; its preconditioner takes up to as much again.
 const SKETCH_BYTES: usize = 3 << 30;
 /// Buckets that the cost model chooses among.
 const SKETCH_SIZES: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16_384, 32_768];
@@ -65,7 +65,7 @@ pub struct Plan {
     pub precondition: PreconditionerChoice,
     /// k.
     pub sketch_size: usize,
-    /// Expected cost in forward passes over the data.
+    /// Expected cost in forward passes over the data; 0 where the model has no estimate.
     pub expected_cost: f64,
 }
 
@@ -142,7 +142,11 @@ pub fn plan(sizes: &Sizes, options: &FitOptions) -> Plan {
         },
         precondition,
         sketch_size,
-        expected_cost: if dual { sizes.dual_cost() } else { sketch_cost },
+        expected_cost: match precondition {
+            _ if dual => sizes.dual_cost(),
+            PreconditionerChoice::Sketch => sketch_cost,
+            _ => 0.0,
+        },
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) fn statistics(
         }
         PreconditionerChoice::Features => {
             let phi = Features::of_head(lin, options.batch, reporter)?;
+            lin.count_part(lin.samples().len(), 0);
             Ok(Statistics::Features(phi))
         }
         PreconditionerChoice::Auto | PreconditionerChoice::None => Ok(Statistics::Nothing),

@@ -11,8 +11,8 @@
 //!     (Phi Phi' + mu I)^-1 = ( I - Phi (Phi'Phi + mu I)^-1 Phi' ) / mu
 //! ```
 //!
-//! It costs one pass over the data for Phi. The condition number left is at most about
-//! `1 + lambda_max(R) / mu`: good while R weighs little.
+//! It costs one pass over the data for Phi. The condition number left is at most
+//! `1 + lambda_max(R) / Lambda` (`docs/math/preconditioners.md`): good while R weighs little.
 
 use faer::linalg::solvers::{Llt, Solve};
 use faer::{Mat, MatRef};
