@@ -105,14 +105,17 @@ fn folders_and_images_that_cannot_be_used() {
             case(&given("photos --test nowhere"), "nowhere + does not exist"),
         ],
     );
-    let skipped = place.json(&[
-        "fit",
-        "zero",
-        "--weights=weights.safetensors",
-        "--skip-unreadable",
-        "--json",
-    ]);
-    assert_eq!(skipped["skipped"].as_array().unwrap().len(), 1, "{skipped}");
+    for folder in ["zero", "link"] {
+        let skipped = place.json(&[
+            "fit",
+            folder,
+            "--weights=weights.safetensors",
+            "--skip-unreadable",
+            "--method=lqf-fc",
+            "--json",
+        ]);
+        assert_eq!(skipped["skipped"].as_array().unwrap().len(), 1, "{skipped}");
+    }
 }
 
 #[test]

@@ -52,6 +52,11 @@ fn fit_evaluate_predict_and_info_agree() {
     let evaluation = place.json(&["evaluate", "m.safetensors", "photos/test", "--json"]);
     assert_eq!(evaluation["accuracy"], report["accuracy"]);
     assert_eq!(evaluation["images"], 9);
+    fs::create_dir(place.path("one")).unwrap();
+    fs::rename(place.path("photos/test/red"), place.path("one/red")).unwrap();
+    let one = place.json(&["evaluate", "m.safetensors", "one", "--json"]);
+    assert_eq!(one["images"], 3, "one class is enough to test on");
+    fs::rename(place.path("one/red"), place.path("photos/test/red")).unwrap();
     let table = place.run(&["evaluate", "m.safetensors", "photos/test"]);
     assert!(
         text(&table.stdout).contains("green"),

@@ -68,6 +68,9 @@ impl Reporter for Lines {
     fn stage(&self, name: &str, total: u64) {
         eprintln!("[{name} {total}]");
     }
+    fn note(&self, text: &str) {
+        eprintln!("  {text}");
+    }
     fn iteration(&self, record: &Record) {
         let gradient = record.relative_gradient_norm;
         eprintln!(

@@ -252,6 +252,11 @@ fn solve(
             prior_work = lin.work() - before;
             let before = lin.work();
             let settled = plan.settled(&sizes, counted);
+            reporter.note(&format!(
+                "the backbone's kernel weighs {:.2} of the head's, Lambda is {:.3} of the mean diagonal",
+                prior.share(),
+                prior.lambda / prior.unit,
+            ));
             if settled.precondition != plan.precondition {
                 gathered = statistics(lin, &settled, options, reporter)?;
             }

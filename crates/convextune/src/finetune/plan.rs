@@ -15,8 +15,8 @@
 //! Before the prior is known: the exact kernel, if that is cheapest; the sketch, if the choice of
 //! the prior will sketch all rows anyway; otherwise open. Afterwards, an open choice is settled by
 //! iterations: those without preconditioner and with the features' are counted on the part of the
-//! kernel that chose the prior ([`convextune_solve::quadratic::dual_iterations`]) and grow with
-//! `sqrt(N / N_part)`; those with a sketch are about `5 + 3 sqrt(NC / k)` (measured, `dev/bench`).
+//! kernel that chose the prior ([`convextune_solve::quadratic::dual_iterations`]) and grow with the
+//! square root of the rows (the largest eigenvalue grows with them, Lambda does not); those with a sketch are about `5 + 3 sqrt(NC / k)` (measured, `dev/bench`).
 //!
 //! K-FAC and EKFAC are there to be asked for and never chosen: with more weights than rows (D > NC,
 //! the rule here) J'J + Lambda I has D - NC eigenvalues equal to Lambda, which conjugate gradients
@@ -107,8 +107,8 @@ impl Sizes {
 /// Iterations of conjugate gradients counted on a part of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Iterations {
-    /// Samples of the part.
-    pub samples: usize,
+    /// Rows of the part.
+    pub rows: usize,
     /// Without preconditioner.
     pub plain: usize,
     /// With the features'.
@@ -157,7 +157,9 @@ impl Plan {
         if self.solver == SolverChoice::Dual || self.precondition != PreconditionerChoice::Auto {
             return self;
         }
-        let growth = (sizes.samples as f64 / iterations.samples.max(1) as f64).sqrt();
+        let growth = (sizes.rows() / iterations.rows.max(1) as f64)
+            .max(1.0)
+            .sqrt();
         let cost = |iterations: usize| 6.0 * growth * iterations as f64;
         let costs = [
             (
@@ -228,7 +230,7 @@ mod tests {
         assert_eq!(open.precondition, PreconditionerChoice::Auto);
         let with = |plain, features| {
             let iterations = Iterations {
-                samples: 500,
+                rows: 5000,
                 plain,
                 features,
             };

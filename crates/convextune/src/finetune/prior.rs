@@ -264,7 +264,7 @@ pub(super) fn iterations(
     let count =
         |m: &dyn Preconditioner| dual_iterations(&kernel, prior.lambda, m, &t, (tolerance, LIMIT));
     Ok(Iterations {
-        samples: part.samples.len(),
+        rows: t.len(),
         plain: count(&plain)?,
         features: count(&features)?,
     })

@@ -115,7 +115,6 @@ impl Job {
             None => dataset.held_out,
         };
         reporter.stage("images", (dataset.train.len() + held_out.len()) as u64);
-        let training_set = fingerprint(&dataset.train, &dataset.classes)?.to_string();
         let test_share = held_out.len() as f64 / (dataset.train.len() + held_out.len()) as f64;
         let mut skipped = Vec::new();
         let mut open = |items: Vec<Item>, share: f64| -> Result<ImageSource, Error> {
@@ -132,6 +131,7 @@ impl Job {
             Ok(source)
         };
         let train = open(dataset.train, 1.0 - test_share)?;
+        let training_set = fingerprint(train.items(), &dataset.classes)?.to_string();
         let train_labels = train.labels();
         still_complete(&train_labels, &dataset.classes)?;
         let test = if held_out.is_empty() {
@@ -241,7 +241,7 @@ pub fn decode(source: &mut ImageSource, reporter: &dyn Reporter) -> Result<(), E
 /// # Errors
 /// When the folder cannot be listed or has a class that is not among `classes`.
 pub fn labelled(folder: &Path, classes: &[String]) -> Result<Vec<Item>, Error> {
-    let mut found = ImageFolder::open(folder)?;
+    let mut found = ImageFolder::held_out(folder)?;
     for item in &mut found.items {
         let class = &found.classes[item.label];
         item.label = classes.iter().position(|c| c == class).ok_or_else(|| {

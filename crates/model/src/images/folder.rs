@@ -59,6 +59,18 @@ impl ImageFolder {
         }
     }
 
+    /// Lists `dir` to test on: one class is enough, and a class may be empty.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and when there is no image at all.
+    pub fn held_out(dir: &Path) -> Result<Self, ImagesError> {
+        let folder = Self::scan(dir, "")?;
+        if folder.items.is_empty() {
+            return Err(ImagesError::NoImages(dir.to_path_buf()));
+        }
+        Ok(folder)
+    }
+
     /// Lists `dir` without asking that every class has images or that there are two of them, as
     /// is right for a held-out set. `prefix` is put before the items' names.
     pub(crate) fn scan(dir: &Path, prefix: &str) -> Result<Self, ImagesError> {
