@@ -15,7 +15,7 @@ use super::features::{Features, targets};
 use super::head::initial_head;
 use super::options::{FitOptions, HeadInit};
 use super::plan::{KERNEL_BYTES, Plan, Sizes, multiply_adds, plan};
-use super::prepared::statistics;
+use super::prepared::{Statistics, statistics};
 use super::prior::{LambdaSource, Prior, choose, iterations};
 use crate::error::Error;
 use crate::linearize::Linearization;
@@ -232,40 +232,10 @@ fn solve(
         reporter.stage("initial outputs", n as u64);
         target.iter_mut().zip(lin.f0()?).for_each(|(t, f)| *t -= f);
     }
-    let sizes = sizes(lin);
     let resumed = checkpoints.load();
-    let mut plan = match &resumed {
-        Some(checkpoint) => checkpoint.plan,
-        None => plan(&sizes, options),
-    };
-    let before = lin.work();
-    let mut gathered = statistics(lin, &plan, options, reporter)?;
-    let mut preconditioner_work = lin.work() - before;
-    let mut prior_work = Work::default();
-    let prior = match &resumed {
-        Some(checkpoint) => checkpoint.prior,
-        None => {
-            let before = lin.work();
-            let evidence = gather(lin, &gathered, data, options, reporter)?;
-            let prior = choose(lin, &evidence, &target, data, options, reporter)?;
-            let counted = iterations(&evidence, &prior, &target, classes, options.tolerance)?;
-            prior_work = lin.work() - before;
-            let before = lin.work();
-            let settled = plan.settled(&sizes, counted);
-            reporter.note(&format!(
-                "the backbone's kernel weighs {:.2} of the head's, Lambda is {:.3} of the mean diagonal",
-                prior.share(),
-                prior.lambda / prior.unit,
-            ));
-            if settled.precondition != plan.precondition {
-                gathered = statistics(lin, &settled, options, reporter)?;
-            }
-            plan = settled;
-            preconditioner_work += lin.work() - before;
-            prior
-        }
-    };
-    let prepared = gathered.prepare(lin, &prior)?;
+    let decided = decide(lin, &target, data, options, resumed.as_ref(), reporter)?;
+    let Decided { plan, prior, .. } = decided;
+    let prepared = decided.statistics.prepare(lin, &prior)?;
     let backbone = lin.backbone_range();
     let scaled = Scaled::new(lin, backbone, prior.scale)?;
     let centred = Centred::new(&scaled, classes)?;
@@ -305,8 +275,8 @@ fn solve(
         iterations: solution.iterations,
         solver_work,
         work: lin.work(),
-        preconditioner_cost: cost(preconditioner_work),
-        prior_cost: cost(prior_work),
+        preconditioner_cost: decided.preconditioner_cost,
+        prior_cost: decided.prior_cost,
         backbone_share: prior.share(),
     };
     Ok(Solved {
@@ -314,6 +284,62 @@ fn solve(
         bias,
         outputs,
         record,
+    })
+}
+
+/// How a problem will be solved, before the first iteration.
+struct Decided {
+    statistics: Statistics,
+    prior: Prior,
+    plan: Plan,
+    preconditioner_cost: f64,
+    prior_cost: f64,
+}
+
+/// The plan, what it needs computed, and the prior; after an interruption the same as before it.
+fn decide(
+    lin: &Linearization<'_>,
+    target: &[f64],
+    data: TrainingSet<'_>,
+    options: &FitOptions,
+    resumed: Option<&Checkpoint>,
+    reporter: &dyn Reporter,
+) -> Result<Decided, Error> {
+    let spent = || cost(lin.work());
+    let begin = spent();
+    if let Some(&Checkpoint { prior, plan, .. }) = resumed {
+        return Ok(Decided {
+            statistics: statistics(lin, &plan, options, reporter)?,
+            prior,
+            plan,
+            preconditioner_cost: spent() - begin,
+            prior_cost: 0.0,
+        });
+    }
+    let sizes = sizes(lin);
+    let first = plan(&sizes, options);
+    let mut computed = statistics(lin, &first, options, reporter)?;
+    let with_statistics = spent();
+    let evidence = gather(lin, &computed, data, options, reporter)?;
+    let prior = choose(lin, &evidence, target, data, options, reporter)?;
+    let counted = iterations(&evidence, &prior, target, data.classes, options.tolerance)?;
+    let with_prior = spent();
+    reporter.note(&format!(
+        "the backbone's kernel weighs {:.2} of the head's, Lambda is {:.3} of the mean diagonal",
+        prior.share(),
+        prior.lambda / prior.unit,
+    ));
+    let plan = first.settled(&sizes, counted);
+    if plan.precondition != first.precondition {
+        computed = statistics(lin, &plan, options, reporter)?;
+    }
+    let prior_cost = with_prior - with_statistics;
+    Ok(Decided {
+        statistics: computed,
+        prior,
+        plan,
+        preconditioner_cost: spent() - begin - prior_cost,
+        prior_cost,
     })
 }
 

@@ -169,13 +169,12 @@ pub(super) fn choose(
         let unit = units.total(scale);
         let kernels = ridges(evidence, scale)?;
         let error = |lambda: f64| error(evidence, &kernels, &honest, t, data.classes, lambda);
-        let (e, lambda) = match given {
-            Some(lambda) => (error(lambda)?, lambda),
-            None => {
-                let (e, index) = descend(begin, |i| error(GRID[i] * unit))?;
-                begin = index;
-                (e, GRID[index] * unit)
-            }
+        let (e, lambda) = if let Some(lambda) = given {
+            (error(lambda)?, lambda)
+        } else {
+            let (e, index) = descend(begin, |i| error(GRID[i] * unit))?;
+            begin = index;
+            (e, GRID[index] * unit)
         };
         if e < best.0 {
             best = (e, lambda, scale);
