@@ -72,7 +72,7 @@ pub(super) fn gather(
                 KernelParts::from_sketch(&sketch, phi.as_ref())?
             }
             Statistics::Features(_) | Statistics::Curvature(_) | Statistics::Nothing => {
-                let picked = data.samples.pick(&samples)?;
+                let picked = lin.samples().pick(&samples)?;
                 let options = SketchOptions {
                     buckets: BUCKETS,
                     seed: options.seed,
