@@ -17,7 +17,7 @@ const ROW_LENGTH: f64 = 0.289;
 const LEAST_SUPPORT: usize = 8;
 
 /// A seeded head (`d x C`) in which every class reads features of its own, with random signs, while
-/// there are at least [`LEAST_SUPPORT`] a class. It does not see the training data.
+/// there are at least 8 a class. It does not see the training data.
 ///
 /// Classes share the backbone's weights, and each disturbs the others where both read a feature:
 /// in the last convolution the kernel between classes c and c' is `sum_j w_jc w_jc' M_j` over the
