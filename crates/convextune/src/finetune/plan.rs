@@ -16,7 +16,9 @@
 //! the prior will sketch all rows anyway; otherwise open. Afterwards, an open choice is settled by
 //! iterations: those without preconditioner and with the features' are counted on the part of the
 //! kernel that chose the prior ([`convextune_solve::quadratic::dual_iterations`]) and grow with the
-//! square root of the rows (the largest eigenvalue grows with them, Lambda does not); those with a sketch are about `5 + 3 sqrt(NC / k)` (measured, `dev/bench`).
+//! square root of the rows (the largest eigenvalue grows with them, Lambda does not); those with a
+//! sketch are about `5 + 3 sqrt(NC / k)` where Lambda is small, and 2 and a quarter of the features'
+//! where these do well already, whichever is less (measured, `dev/bench`).
 //!
 //! K-FAC and EKFAC are there to be asked for and never chosen: with more weights than rows (D > NC,
 //! the rule here) J'J + Lambda I has D - NC eigenvalues equal to Lambda, which conjugate gradients
@@ -87,15 +89,22 @@ impl Sizes {
         cheapest.unwrap_or(SKETCH_SIZES[0])
     }
 
-    fn sketch_cost(&self, k: usize) -> f64 {
+    fn sketch_setup(&self, k: usize) -> f64 {
         let (rows, k) = (self.rows(), k as f64);
         let gram = if rows <= k {
             rows * rows * k / 2.0
         } else {
             rows * k * k / 2.0
         };
-        let iterations = 5.0 + 3.0 * (rows / k).sqrt();
-        1.0 + 2.0 * self.classes as f64 + self.units(gram) + 6.0 * iterations
+        1.0 + 2.0 * self.classes as f64 + self.units(gram)
+    }
+
+    fn sketch_iterations(&self, k: usize) -> f64 {
+        5.0 + 3.0 * (self.rows() / k as f64).sqrt()
+    }
+
+    fn sketch_cost(&self, k: usize) -> f64 {
+        self.sketch_setup(k) + 6.0 * self.sketch_iterations(k)
     }
 
     fn dual_cost(&self) -> f64 {
@@ -161,6 +170,9 @@ impl Plan {
             .max(1.0)
             .sqrt();
         let cost = |iterations: usize| 6.0 * growth * iterations as f64;
+        let k = self.sketch_size;
+        let sketched =
+            (12.0 + cost(iterations.features) / 4.0).min(6.0 * sizes.sketch_iterations(k));
         let costs = [
             (
                 PreconditionerChoice::Features,
@@ -169,7 +181,7 @@ impl Plan {
             (PreconditionerChoice::None, cost(iterations.plain)),
             (
                 PreconditionerChoice::Sketch,
-                sizes.sketch_cost(self.sketch_size),
+                sizes.sketch_setup(k) + sketched,
             ),
         ];
         let best = costs.into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
