@@ -20,7 +20,7 @@ use crate::rng::Rng;
 /// Classes of a part, at most.
 const CLASSES: usize = 10;
 /// Rows (samples times classes) of a part, at most.
-pub(super) const PART: usize = 2400;
+const PART: usize = 2400;
 /// Samples of a part, at most: they are kept in memory.
 const SAMPLES: usize = 400;
 /// Rows after which no part is added.
@@ -48,6 +48,16 @@ impl Evidence {
     }
 }
 
+/// Whether one part holds all samples and classes: its sketch is then that of every row.
+pub(super) fn is_whole(samples: usize, classes: usize) -> bool {
+    classes <= CLASSES && samples <= most_samples(classes)
+}
+
+/// Samples of a part of `classes` classes, at most.
+fn most_samples(classes: usize) -> usize {
+    (PART / classes.max(1)).clamp(2, SAMPLES)
+}
+
 /// The kernels of all parts.
 pub(super) fn gather(
     lin: &Linearization<'_>,
@@ -57,10 +67,7 @@ pub(super) fn gather(
     reporter: &dyn Reporter,
 ) -> Result<Vec<Evidence>, Error> {
     let parts = parts(data.labels, data.classes, options.seed);
-    if !matches!(
-        statistics,
-        Statistics::Kernel(_) | Statistics::Sketch { .. }
-    ) {
+    if !matches!(statistics, Statistics::Kernel(_) | Statistics::Sketch(_)) {
         let samples: usize = parts.iter().map(|(samples, _)| samples.len()).sum();
         reporter.stage("sketch of a part", samples as u64);
     }
@@ -108,7 +115,7 @@ fn parts(labels: &[usize], classes: usize, seed: u64) -> Vec<(Vec<usize>, Vec<us
         chosen.sort_unstable();
         let of_group = |i: &usize| chosen.binary_search(&labels[*i]).is_ok();
         let mut samples: Vec<usize> = (0..labels.len()).filter(of_group).collect();
-        let most = (PART / chosen.len().max(1)).clamp(2, SAMPLES);
+        let most = most_samples(chosen.len());
         if samples.len() > most {
             rng.shuffle(&mut samples);
             samples.truncate(most);

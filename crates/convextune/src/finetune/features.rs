@@ -67,6 +67,7 @@ impl Features {
     ) -> Result<Self, Error> {
         let network = lin.network();
         let body = network.truncated(network.graph().output() - 1);
+        lin.count_part(lin.samples().len(), 0);
         Self::of(&body, lin.samples(), batch, reporter)
     }
 }

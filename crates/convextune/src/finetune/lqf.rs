@@ -317,20 +317,20 @@ fn decide(
         });
     }
     let sizes = sizes(lin);
-    let first = plan(&sizes, options);
-    let mut computed = statistics(lin, &first, options, reporter)?;
+    let mut plan = plan(&sizes, options);
+    let mut computed = statistics(lin, &plan, options, reporter)?;
     let with_statistics = spent();
     let evidence = gather(lin, &computed, data, options, reporter)?;
     let prior = choose(lin, &evidence, target, data, options, reporter)?;
-    let counted = iterations(&evidence, &prior, target, data.classes, options.tolerance)?;
     let with_prior = spent();
     reporter.note(&format!(
         "the backbone's kernel weighs {:.2} of the head's, Lambda is {:.3} of the mean diagonal",
         prior.share(),
         prior.lambda / prior.unit,
     ));
-    let plan = first.settled(&sizes, counted);
-    if plan.precondition != first.precondition {
+    if plan.is_open() {
+        let counted = iterations(&evidence, &prior, target, data.classes, options.tolerance)?;
+        plan = plan.settled(&sizes, counted);
         computed = statistics(lin, &plan, options, reporter)?;
     }
     let prior_cost = with_prior - with_statistics;

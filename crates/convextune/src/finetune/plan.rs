@@ -30,6 +30,7 @@ use convextune_model::ops::Op;
 use convextune_model::tensor::Shape;
 use serde::{Deserialize, Serialize};
 
+use super::evidence::is_whole;
 use super::options::{FitOptions, PreconditionerChoice, SolverChoice};
 
 /// Bytes that the sketch Z may take; its preconditioner takes up to as much again.
@@ -38,8 +39,6 @@ const SKETCH_BYTES: usize = 3 << 30;
 const SKETCH_SIZES: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16_384, 32_768];
 /// Bytes of Jacobian rows that the dual kernel stores at a time.
 pub(crate) const KERNEL_BYTES: usize = 2 << 30;
-/// Rows NC that the choice of the prior sketches in full.
-const SKETCHED_ANYWAY: usize = super::evidence::PART;
 /// Rows NC up to which an `NC x NC` matrix is formed.
 const LARGEST_KERNEL: usize = 20_000;
 
@@ -138,7 +137,7 @@ pub fn plan(sizes: &Sizes, options: &FitOptions) -> Plan {
     };
     let precondition = match options.precondition {
         PreconditionerChoice::Auto if dual => PreconditionerChoice::None,
-        PreconditionerChoice::Auto if rows <= SKETCHED_ANYWAY && sizes.classes <= 10 => {
+        PreconditionerChoice::Auto if is_whole(sizes.samples, sizes.classes) => {
             PreconditionerChoice::Sketch
         }
         choice => choice,
@@ -160,12 +159,14 @@ pub fn plan(sizes: &Sizes, options: &FitOptions) -> Plan {
 }
 
 impl Plan {
-    /// The second step: the cheapest of what is open.
+    /// Whether the preconditioner waits for the second step.
+    pub fn is_open(&self) -> bool {
+        self.precondition == PreconditionerChoice::Auto
+    }
+
+    /// The second step, for an open plan: the cheapest under the prior.
     #[must_use]
     pub fn settled(self, sizes: &Sizes, iterations: Iterations) -> Self {
-        if self.solver == SolverChoice::Dual || self.precondition != PreconditionerChoice::Auto {
-            return self;
-        }
         let growth = (sizes.rows() / iterations.rows.max(1) as f64)
             .max(1.0)
             .sqrt();

@@ -59,11 +59,11 @@ pub(super) fn statistics(
             };
             Ok(Statistics::Curvature(lin.curvature(options)?))
         }
-        PreconditionerChoice::Features => {
-            let phi = Features::of_head(lin, options.batch, reporter)?;
-            lin.count_part(lin.samples().len(), 0);
-            Ok(Statistics::Features(phi))
-        }
+        PreconditionerChoice::Features => Ok(Statistics::Features(Features::of_head(
+            lin,
+            options.batch,
+            reporter,
+        )?)),
         PreconditionerChoice::Auto | PreconditionerChoice::None => Ok(Statistics::Nothing),
     }
 }

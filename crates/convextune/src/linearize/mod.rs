@@ -13,7 +13,7 @@ mod gradients;
 mod kernel;
 mod sketch;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;

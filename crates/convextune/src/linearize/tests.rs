@@ -50,14 +50,17 @@ pub(crate) fn network() -> Network<f32> {
     Network::new(g, parameters, buffers).with_head("head", CLASSES, &head)
 }
 
+/// Noise around a colour of each sample's own: pooled features then differ between samples.
 pub(crate) fn samples(n: usize) -> Samples {
     let shape = Shape::new(1, 5, 4, 3);
-    let data = Rng::new(22)
-        .normals(n * shape.len())
-        .iter()
-        .map(|x| *x as f32)
-        .collect();
-    Samples::memory(shape, data)
+    let (mut colours, mut noise) = (Rng::new(23), Rng::new(22));
+    let sample = |_| {
+        let colour = colours.normals(3);
+        let pixels = noise.normals(shape.len());
+        let around = move |(i, x): (usize, f64)| (x + 2.0 * colour[i % 3]) as f32;
+        pixels.into_iter().enumerate().map(around)
+    };
+    Samples::memory(shape, (0..n).flat_map(sample).collect())
 }
 
 /// J, row by row, from products with unit vectors of the image.

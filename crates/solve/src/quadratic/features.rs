@@ -76,7 +76,7 @@ impl FeaturePreconditioner {
         })
     }
 
-    /// For `Phi Phi'` (`N x N`) itself.
+    /// For `Phi Phi'` (`N x N`) itself; with a free bias it is centred.
     ///
     /// # Errors
     /// When `mu` is not positive or an entry is not finite.

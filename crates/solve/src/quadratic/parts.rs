@@ -12,7 +12,9 @@ use faer::{Mat, MatRef};
 use rayon::prelude::*;
 
 use super::sketch::Sketch;
+use super::sketch::gram::sketch_gram;
 use crate::error::{SolveError, check_len};
+use crate::factor::mirror_lower;
 
 /// The two parts of a kernel.
 #[derive(Clone, Debug)]
@@ -43,9 +45,8 @@ impl KernelParts {
     /// # Errors
     /// When the sizes do not fit.
     pub fn from_sketch(sketch: &Sketch, features: MatRef<'_, f64>) -> Result<Self, SolveError> {
-        let z = sketch.view();
-        let product = z * z.transpose();
-        let rest = Mat::from_fn(z.nrows(), z.nrows(), |i, j| f64::from(product[(i, j)]));
+        let mut rest = sketch_gram(sketch.view());
+        mirror_lower(&mut rest);
         Self::new(rest, features)
     }
 

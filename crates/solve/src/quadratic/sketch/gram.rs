@@ -53,7 +53,7 @@ impl GramSketch {
 }
 
 /// The lower triangle of `Z Z'`.
-fn sketch_gram(z: MatRef<'_, f32>) -> Mat<f64> {
+pub(in crate::quadratic) fn sketch_gram(z: MatRef<'_, f32>) -> Mat<f64> {
     let n = z.nrows();
     let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
     let mut partial = Mat::<f32>::zeros(n, n);
