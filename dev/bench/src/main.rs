@@ -2,6 +2,7 @@
 
 mod convergence;
 mod engine;
+mod gradients;
 mod layers;
 mod study;
 
@@ -20,6 +21,8 @@ enum What {
     Engine(engine::Args),
     /// Solvers and preconditioners on one problem.
     Convergence(convergence::Args),
+    /// Features and sketched gradients, for experiments.
+    Gradients(gradients::Args),
     /// Test error over options.
     Study(study::Args),
 }
@@ -28,6 +31,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Engine(args) => engine::run(&args),
         What::Convergence(args) => convergence::run(&args),
+        What::Gradients(args) => gradients::run(&args),
         What::Study(args) => study::run(&args),
     }
 }

@@ -182,6 +182,12 @@ impl Job {
         &self.train_labels
     }
 
+    /// Images to test on and their labels, where there are any.
+    pub fn test(&self) -> Option<(&Samples, &[usize])> {
+        let (samples, labels) = self.test.as_ref()?;
+        Some((samples, labels))
+    }
+
     /// Which backbone.
     pub fn backbone(&self) -> &'static Backbone {
         self.backbone
