@@ -179,4 +179,47 @@ mod tests {
         let all = parts(&labels, 4, 0);
         assert_eq!(all, vec![((0..40).collect(), (0..4).collect())]);
     }
+
+    #[test]
+    fn a_part_too_large_is_drawn_from_all_its_samples_by_the_seed() {
+        let labels: Vec<usize> = (0..2000).map(|i| i / 500).collect();
+        let drawn = |seed| parts(&labels, 4, seed).remove(0).0;
+        let samples = drawn(1);
+        assert_eq!(samples.len(), most_samples(4));
+        for class in 0..4 {
+            let members = samples.iter().filter(|i| labels[**i] == class).count();
+            assert!((60..140).contains(&members), "{members}");
+        }
+        assert_eq!(samples, drawn(1));
+        assert_ne!(samples, drawn(2));
+    }
+
+    #[test]
+    fn a_set_is_whole_where_one_part_holds_it() {
+        let sets = [
+            (40, 4),
+            (240, 10),
+            (241, 10),
+            (400, 2),
+            (401, 2),
+            (22, 11),
+            (3000, 30),
+        ];
+        for (n, classes) in sets {
+            let labels: Vec<usize> = (0..n).map(|i| i % classes).collect();
+            let all = vec![((0..n).collect(), (0..classes).collect())];
+            assert_eq!(is_whole(n, classes), parts(&labels, classes, 0) == all);
+        }
+    }
+
+    #[test]
+    fn the_target_of_a_part_is_that_of_its_samples_and_classes() {
+        let part = Evidence {
+            samples: vec![1, 3],
+            classes: vec![0, 2],
+            parts: KernelParts::new(Mat::zeros(4, 4), Mat::zeros(2, 1).as_ref()).unwrap(),
+        };
+        let t: Vec<f64> = (0..12).map(f64::from).collect();
+        assert_eq!(part.target(&t, 3), [3.0, 5.0, 9.0, 11.0]);
+    }
 }

@@ -277,4 +277,54 @@ mod tests {
         let k = sizes(2000, 101).sketch_size();
         assert!(k * 2000 * 101 * 4 <= SKETCH_BYTES && k >= 512);
     }
+
+    /// The table above, for N = 10, C = 2, D = 1000, F = 100.
+    #[test]
+    fn costs_are_those_of_the_table() {
+        let sizes = Sizes {
+            samples: 10,
+            classes: 2,
+            weights: 1000,
+            forward: 100.0,
+            kernel_runs: 3,
+        };
+        let near = |cost: f64, expected: f64| assert!((cost - expected).abs() < 1e-9, "{cost}");
+        // 20^2 * 1000 / (2 * 10 * 100), one iteration.
+        near(sizes.dual_cost(), 3.0 * 5.0 + 200.0 + 6.0);
+        // 20^2 * 100 / 2000; below 20 buckets 20 * 5^2 / 2000.
+        near(sizes.sketch_setup(100), 5.0 + 20.0);
+        near(sizes.sketch_setup(5), 5.0 + 0.25);
+        near(sizes.sketch_iterations(5), 5.0 + 3.0 * 2.0);
+        near(sizes.sketch_cost(5), 5.25 + 6.0 * 11.0);
+    }
+
+    /// Four times the rows of the part: twice its iterations.
+    #[test]
+    fn iterations_grow_with_the_root_of_the_rows() {
+        let sizes = sizes(2000, 100);
+        let open = plan(&sizes, &FitOptions::default());
+        let cost = |plain, features| {
+            let iterations = Iterations {
+                rows: 50_000,
+                plain,
+                features,
+            };
+            open.settled(&sizes, iterations).expected_cost
+        };
+        assert!((cost(20, 6) - (1.0 + 6.0 * 12.0)).abs() < 1e-9);
+        assert!((cost(6, 6) - 6.0 * 12.0).abs() < 1e-9);
+        let sketched = sizes.sketch_cost(open.sketch_size);
+        assert!((cost(2000, 1000) - sketched).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_pass_counts_the_products_of_every_layer() {
+        let network = crate::linearize::tests::network();
+        // 5 x 4 pixels; each output of a convolution reads 3, 1, 4 and 6 / 2 channels. The other
+        // nodes (the input, three norms, the pool) count their outputs.
+        let convolutions = 4 * 9 * 3 + 4 * 9 + 6 * 4 + 6 * 9 * 3;
+        let expected = 20 * (3 + convolutions + 4 + 4 + 6) + 6 + 6 * 3;
+        let counted = multiply_adds(network.graph(), Shape::new(1, 5, 4, 3));
+        assert!((counted - f64::from(expected)).abs() < 0.5, "{counted}");
+    }
 }

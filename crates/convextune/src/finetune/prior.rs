@@ -319,16 +319,4 @@ fn ratio_of_head(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_walk_ends_in_the_valley_on_either_side() {
-        for valley in 0..GRID.len() {
-            for begin in 0..GRID.len() {
-                let error = |i: usize| Ok((i as f64 - valley as f64).powi(2));
-                assert_eq!(descend(begin, error).unwrap().1, valley);
-            }
-        }
-    }
-}
+mod tests;

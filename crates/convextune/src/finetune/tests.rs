@@ -125,6 +125,13 @@ fn what_is_left_open_is_chosen_and_what_is_given_is_kept() {
         "{}",
         chosen.backbone_share
     );
+    let each = fit(&FitOptions {
+        weight_decay: WeightDecay::PerSample(LAMBDA),
+        ..given()
+    })
+    .record;
+    assert_eq!(each.lambda_source, LambdaSource::Given);
+    assert!((each.lambda / (N as f64 * LAMBDA) - 1.0).abs() < 1e-12);
     let given = of(HeadInit::Split, BackboneWeight::Share(0.5));
     assert!((given.backbone_share - 0.5).abs() < 1e-6);
     let fitted = of(HeadInit::Ridge, BackboneWeight::Auto);

@@ -188,7 +188,7 @@ mod tests {
     use crate::quadratic::Identity;
 
     fn phi(n: usize, d: usize) -> Mat<f64> {
-        Mat::from_fn(n, d, |i, j| ((i * d + j) as f64 * 1.7).sin())
+        Mat::from_fn(n, d, |i, j| ((i * d + j) as f64).powi(2).sin())
     }
 
     /// With R = 0 the preconditioner is the inverse: one iteration; without it more.
@@ -213,7 +213,46 @@ mod tests {
             let run =
                 |m: &dyn Preconditioner| dual_iterations(&kernel, 0.1, m, &t, (1e-10, 50)).unwrap();
             assert_eq!(run(&m), 1);
-            assert!(run(&Identity(n * c)) > 2);
+            // Five distinct eigenvalues in the space of centred targets, or four and zero.
+            assert_eq!(run(&Identity(n * c)), 5);
         }
+    }
+
+    #[test]
+    fn its_product_with_the_shifted_kernel_is_the_identity() {
+        let (c, mu) = (2, 0.3);
+        for ((n, d), bias) in [
+            ((6, 9), Intercept::None),
+            ((6, 9), Intercept::Free),
+            ((9, 4), Intercept::None),
+            ((9, 4), Intercept::Free),
+        ] {
+            let phi = phi(n, d);
+            let kernel = KernelRidge::new(&phi * phi.transpose(), 1, bias).unwrap();
+            let m = FeaturePreconditioner::new(phi.as_ref(), c, bias, mu).unwrap();
+            let r: Vec<f64> = (0..n * c).map(|i| (i as f64).cos()).collect();
+            let mut z = vec![0.0; n * c];
+            m.apply(&r, &mut z);
+            for (i, r) in r.iter().enumerate() {
+                let product: f64 = (0..n)
+                    .map(|j| kernel.kernel()[(i / c, j)] * z[j * c + i % c])
+                    .sum();
+                assert!((product + mu * z[i] - r).abs() < 1e-12);
+            }
+        }
+    }
+
+    /// `K = diag(1, 3)`, `Lambda = 1`, `t = (1, 2)`: the first step has length 5/18 and leaves
+    /// `r = (4, -2)/9`, so that the gradient norm falls by `sqrt(28/1053) = 0.163`; the second ends.
+    #[test]
+    fn iterations_end_where_the_gradient_norm_reaches_the_tolerance() {
+        let kernel = Mat::from_fn(2, 2, |i, j| if i == j { (1 + 2 * i) as f64 } else { 0.0 });
+        let kernel = KernelRidge::new(kernel, 1, Intercept::None).unwrap();
+        let count = |tolerance, limit| {
+            let until = (tolerance, limit);
+            dual_iterations(&kernel, 1.0, &Identity(2), &[1.0, 2.0], until).unwrap()
+        };
+        assert_eq!([1.0, 0.164, 0.162].map(|t| count(t, 9)), [0, 1, 2]);
+        assert_eq!(count(0.162, 1), 1);
     }
 }

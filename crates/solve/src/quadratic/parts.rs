@@ -144,4 +144,17 @@ mod tests {
         let (head, rest) = parts.mean_diagonals();
         assert!((ridge.mean_diagonal() - head - 0.25 * rest).abs() < 1e-9);
     }
+
+    #[test]
+    fn a_selection_has_the_entries_of_its_samples_and_classes() {
+        let (n, c) = (4, 3);
+        let rest = Mat::from_fn(n * c, n * c, |i, j| (i * j) as f64 + (i + j) as f64);
+        let phi = Mat::from_fn(n, 2, |i, j| ((i * 2 + j) as f64).sin());
+        let parts = KernelParts::new(rest, phi.as_ref()).unwrap();
+        let (whole, selected) = (parts.kernel(0.5), parts.select(&[1, 3], &[0, 2]));
+        assert_eq!((selected.samples(), selected.classes()), (2, 2));
+        let rows = [3, 5, 9, 11];
+        let expected = Mat::from_fn(4, 4, |i, j| whole[(rows[i], rows[j])]);
+        assert_eq!(selected.kernel(0.5), expected);
+    }
 }
