@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use convextune_model::backbones::by_name;
-use convextune_model::graph::{Executor, Network, NodeId};
+use convextune_model::graph::{Network, NodeId};
 use convextune_model::images::{SplitOrigin, Transform};
 use convextune_model::ops::{Op, Role};
 use convextune_model::weights::{NamedTensor, read_safetensors_with_metadata, write_safetensors};
@@ -17,7 +17,8 @@ use convextune_solve::faer::Mat;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::finetune::{FitOptions, LqfModel, Method};
+use crate::finetune::{FitOptions, HeadInit, LqfModel, Method};
+use crate::linearize::{Copies, Linearization};
 use crate::progress::Reporter;
 use crate::report::FitReport;
 use crate::samples::Samples;
@@ -80,31 +81,22 @@ impl Model {
             bias,
             keep_f0,
         } = &self.body;
-        let batch = self.header.options.batch;
-        let linear = self.header.options.method == Method::Lqf;
-        let classes = bias.len();
-        let mut executor = Executor::new(network, *first_trainable);
-        let mut out = Mat::zeros(samples.len(), classes);
-        for range in samples.batches(batch) {
-            let x = samples.batch(range.clone())?;
-            let (f0, ju) = if linear {
-                let (f0, ju) = executor.dual(x, u)?;
-                (Some(f0).filter(|_| *keep_f0), Some(ju))
-            } else {
-                (Some(executor.forward(x)?), None)
-            };
-            for (row, i) in range.clone().enumerate() {
-                for c in 0..classes {
-                    let term = |t: &Option<convextune_model::tensor::Tensor<f32>>| {
-                        t.as_ref()
-                            .map_or(0.0, |t| f64::from(t.data()[row * classes + c]))
-                    };
-                    out[(i, c)] = term(&f0) + term(&ju) + bias[c];
-                }
+        let (options, classes) = (&self.header.options, bias.len());
+        let first = *first_trainable;
+        let lin = Linearization::new(network, first, samples, options.batch, reporter)?;
+        let outputs = if options.method == Method::Lqf {
+            let jacobian = Copies::new(&lin, classes / lin.outputs().max(1))?;
+            let u: Vec<f64> = u.iter().map(|u| f64::from(*u)).collect();
+            let (f0, mut ju) = jacobian.outputs_at(&u)?;
+            if *keep_f0 {
+                ju.iter_mut().zip(f0).for_each(|(ju, f)| *ju += f);
             }
-            reporter.advance(range.len() as u64);
-        }
-        Ok(out)
+            ju
+        } else {
+            lin.f0()?
+        };
+        let output = |i: usize, c: usize| outputs[i * classes + c] + bias[c];
+        Ok(Mat::from_fn(samples.len(), classes, output))
     }
 
     /// Writes the model, all or nothing.
@@ -114,25 +106,29 @@ impl Model {
     pub fn save(&self, path: &Path) -> Result<(), Error> {
         let network = &self.body.network;
         let mut tensors = BTreeMap::new();
-        let offset = network.parameters().len() - self.body.u.len();
+        let copies = copies(&self.header);
+        let offset = network.parameters().len() - self.body.u.len() / copies;
         for p in network.graph().parameters() {
             let name = format!(
                 "{}.{}",
                 network.graph().nodes()[p.node].name,
                 role_name(p.role)
             );
-            let tensor = |data: &[f32]| NamedTensor {
-                shape: p.dims.clone(),
+            let tensor = |shape: Vec<usize>, data: &[f32]| NamedTensor {
+                shape,
                 data: data.to_vec(),
             };
             if p.range.start >= offset {
-                let range = p.range.start - offset..p.range.end - offset;
-                tensors.insert(format!("u/{name}"), tensor(&self.body.u[range]));
+                let range = (p.range.start - offset) * copies..(p.range.end - offset) * copies;
+                let shape = if copies == 1 {
+                    p.dims.clone()
+                } else {
+                    [p.dims.as_slice(), &[copies]].concat()
+                };
+                tensors.insert(format!("u/{name}"), tensor(shape, &self.body.u[range]));
             }
-            tensors.insert(
-                format!("w0/{name}"),
-                tensor(&network.parameters()[p.range.clone()]),
-            );
+            let w0 = &network.parameters()[p.range.clone()];
+            tensors.insert(format!("w0/{name}"), tensor(p.dims.clone(), w0));
         }
         for (id, node) in network.graph().nodes().iter().enumerate() {
             let data = network.node_weights(id).buffers.to_vec();
@@ -197,6 +193,18 @@ fn unusable(path: &Path, reason: String) -> Error {
     }
 }
 
+/// Copies of the trained weights that a model has.
+fn copies(header: &Header) -> usize {
+    let FitOptions {
+        method, head_init, ..
+    } = &header.options;
+    if *method == Method::Lqf && *head_init == HeadInit::Common {
+        header.classes.len()
+    } else {
+        1
+    }
+}
+
 fn role_name(role: Role) -> &'static str {
     match role {
         Role::Kernel => "kernel",
@@ -216,10 +224,10 @@ fn assemble(
     let mut graph = backbone.graph();
     let slope = header.options.leaky_slope as f32;
     graph.swap_activation(|activation| activation.leaky(slope));
-    let classes = header.classes.len();
+    let (classes, copies) = (header.classes.len(), copies(header));
     let linear = convextune_model::ops::Linear {
         cin: backbone.features(),
-        cout: classes,
+        cout: classes / copies,
         bias: false,
     };
     let last = graph.output();
@@ -244,7 +252,7 @@ fn assemble(
         let name = format!("{}.{}", graph.nodes()[p.node].name, role_name(p.role));
         w0.extend(take(format!("w0/{name}"), p.range.len())?);
         if header.options.method == Method::Lqf && p.node >= first_trainable {
-            u.extend(take(format!("u/{name}"), p.range.len())?);
+            u.extend(take(format!("u/{name}"), p.range.len() * copies)?);
         }
     }
     for node in graph.nodes() {

@@ -12,7 +12,7 @@ use super::values::{backbone, choice, count, fraction, holdout, name_of, positiv
 use super::{ReadArgs, RunArgs};
 
 const METHODS: &[&str] = &["lqf", "lqf-fc", "fc"];
-const HEADS: &[&str] = &["random", "ridge", "split"];
+const HEADS: &[&str] = &["common", "random", "ridge", "split"];
 const SOLVERS: &[&str] = &["auto", "dual", "pcg"];
 const PRECONDITIONERS: &[&str] = &["auto", "features", "sketch", "kfac", "ekfac", "none"];
 
@@ -149,10 +149,12 @@ pub struct ProblemArgs {
     /// Total weight decay, Lambda = samples x lambda
     #[arg(long, value_name = "X", value_parser = positive)]
     pub lambda_total: Option<f64>,
-    /// Train only from this node on: any beginning of a node's name, such as `layer3`
+    /// Train only from this node on: any beginning of a node's name, such as `layer3` [default: the
+    /// last layer before the head with `--head-init common`, otherwise the whole network]
     #[arg(long, value_name = "NODE")]
     pub linearize_from: Option<String>,
-    /// The head at which the network is linearised
+    /// The head at which the network is linearised; with `common` every class has a copy of the
+    /// trained weights, with the others they share one
     #[arg(long, default_value = name_of(HEADS, &DEFAULTS.head_init), value_parser = choice::<HeadInit>(HEADS))]
     pub head_init: HeadInit,
     /// Weight of the backbone's kernel against the head's [default: chosen by leave-one-out]

@@ -10,7 +10,8 @@ use convextune_solve::quadratic::{KernelParts, Sketch};
 
 use super::features::Features;
 use super::lqf::TrainingSet;
-use super::options::FitOptions;
+use super::options::{FitOptions, HeadInit};
+use super::plan::KERNEL_BYTES;
 use super::prepared::Statistics;
 use crate::error::Error;
 use crate::linearize::{Linearization, SketchOptions, SketchedRows};
@@ -66,6 +67,9 @@ pub(super) fn gather(
     options: &FitOptions,
     reporter: &dyn Reporter,
 ) -> Result<Vec<Evidence>, Error> {
+    if options.head_init == HeadInit::Common {
+        return Ok(vec![of_copies(lin, statistics, data, options, reporter)?]);
+    }
     let parts = parts(data.labels, data.classes, options.seed);
     if !matches!(statistics, Statistics::Kernel(_) | Statistics::Sketch(_)) {
         let samples: usize = parts.iter().map(|(samples, _)| samples.len()).sum();
@@ -98,6 +102,38 @@ pub(super) fn gather(
         })
     };
     parts.into_iter().map(evidence).collect()
+}
+
+/// Where every class has a copy of the weights the kernel is `N x N` for all classes: that of all
+/// samples, or of as many as a part has rows, always exact.
+fn of_copies(
+    lin: &Linearization<'_>,
+    statistics: &Statistics,
+    data: TrainingSet<'_>,
+    options: &FitOptions,
+    reporter: &dyn Reporter,
+) -> Result<Evidence, Error> {
+    let mut samples: Vec<usize> = (0..data.labels.len()).collect();
+    if samples.len() > PART {
+        Rng::new(options.seed, "prior").shuffle(&mut samples);
+        samples.truncate(PART);
+        samples.sort_unstable();
+    }
+    let parts = if let Statistics::Kernel(kernel) = statistics {
+        kernel.select(&samples, &[0])
+    } else {
+        let picked = lin.samples().pick(&samples)?;
+        let lin_of_part = lin.on(&picked)?;
+        let runs = lin_of_part.kernel_passes(KERNEL_BYTES);
+        reporter.stage("kernel of a part", (samples.len() * runs) as u64);
+        lin.count_part(samples.len() * runs, 1);
+        lin_of_part.kernel(KERNEL_BYTES)?
+    };
+    Ok(Evidence {
+        samples,
+        classes: (0..data.classes).collect(),
+        parts,
+    })
 }
 
 /// Samples and classes of every part, each sorted.

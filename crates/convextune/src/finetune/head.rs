@@ -40,6 +40,14 @@ pub fn random_head(features: usize, classes: usize, seed: u64) -> Vec<f32> {
     head
 }
 
+/// The row that all classes share ([`HeadInit::Common`]): seeded signs on all features.
+pub fn common_row(features: usize, seed: u64) -> Vec<f32> {
+    let mut rng = Rng::new(seed, "head");
+    let entry = (ROW_LENGTH / (features.max(1) as f64).sqrt()) as f32;
+    let sign = |_| if rng.next() & 1 == 0 { entry } else { -entry };
+    (0..features).map(sign).collect()
+}
+
 /// The ridge head of `features` for targets `alpha * onehot(y)`, its Lambda chosen by
 /// leave-one-out; `d x C`, row-major.
 ///
@@ -84,7 +92,7 @@ pub fn anchor_part(labels: &[usize], classes: usize, seed: u64) -> Vec<usize> {
     anchor
 }
 
-/// W0 of the wanted kind, `d x C`. `features` are read only by the fitted kinds.
+/// W0 of the wanted kind, `d x C`, or `d x 1` where classes share a row. `features` are read only by the fitted kinds.
 ///
 /// # Errors
 /// When the ridge problem has no solution, or features are missing.
@@ -97,6 +105,7 @@ pub fn initial_head(
 ) -> Result<Vec<f32>, Error> {
     let given = || features.ok_or_else(|| Error::Usage("a fitted head needs features".into()));
     match kind {
+        HeadInit::Common => Ok(common_row(width, seed)),
         HeadInit::Random => Ok(random_head(width, classes, seed)),
         HeadInit::Ridge => ridge_head(given()?, labels, classes, alpha),
         HeadInit::Split => {

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use convextune_model::graph::{Network, NodeId};
+use convextune_model::ops::Op;
 use convextune_solve::faer::Mat;
 use convextune_solve::quadratic::{PcgOptions, PcgState, RidgeProblem, Start};
 use convextune_solve::{
@@ -18,7 +19,7 @@ use super::plan::{KERNEL_BYTES, Plan, Sizes, multiply_adds, plan};
 use super::prepared::{Statistics, statistics};
 use super::prior::{LambdaSource, Prior, choose, iterations};
 use crate::error::Error;
-use crate::linearize::Linearization;
+use crate::linearize::{Copies, Linearization};
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
@@ -29,7 +30,7 @@ pub struct LqfModel {
     pub network: Network<f32>,
     /// First node whose weights are trained.
     pub first_trainable: NodeId,
-    /// u over the trainable weights.
+    /// u over the trainable weights; weight-major where every class has a copy.
     pub u: Vec<f32>,
     /// b, length C.
     pub bias: Vec<f64>,
@@ -144,10 +145,7 @@ pub fn fit_lqf(
     reporter: &dyn Reporter,
 ) -> Result<LqfFit, Error> {
     let network = with_initial_head(backbone, data, options, reporter)?;
-    let first = match &options.linearize_from {
-        Some(stage) => network.graph().find(stage)?,
-        None => 0,
-    };
+    let first = first_trainable(&network, options)?;
     let cut = network.graph().cut_before(first);
     let split = network.split(cut, data.samples.shape())?;
     let frozen;
@@ -162,7 +160,12 @@ pub fn fit_lqf(
     };
     let trainable = first.saturating_sub(split.shift);
     let lin = Linearization::new(&split.suffix, trainable, samples, options.batch, reporter)?;
-    let solved = solve(&lin, data, options, checkpoints, reporter)?;
+    let copies = match options.head_init {
+        HeadInit::Common => data.classes,
+        HeadInit::Random | HeadInit::Ridge | HeadInit::Split => 1,
+    };
+    let jacobian = Copies::new(&lin, copies)?;
+    let solved = solve(&lin, &jacobian, data, options, checkpoints, reporter)?;
     let u = solved.solution.x.iter().map(|v| *v as f32).collect();
     let model = LqfModel {
         network,
@@ -178,6 +181,21 @@ pub fn fit_lqf(
     })
 }
 
+/// Where training begins: where the options say, else with the last layer before the head where
+/// every class has a copy of it, else at the input.
+fn first_trainable(network: &Network<f32>, options: &FitOptions) -> Result<NodeId, Error> {
+    let graph = network.graph();
+    if let Some(stage) = &options.linearize_from {
+        return Ok(graph.find(stage)?);
+    }
+    if options.head_init != HeadInit::Common {
+        return Ok(0);
+    }
+    let body = &graph.nodes()[..graph.output()];
+    let layer = |op: &Op| matches!(op, Op::Conv2d(_) | Op::Linear(_));
+    Ok(body.iter().rposition(|node| layer(&node.op)).unwrap_or(0))
+}
+
 fn with_initial_head(
     backbone: &Network<f32>,
     data: TrainingSet<'_>,
@@ -185,7 +203,7 @@ fn with_initial_head(
     reporter: &dyn Reporter,
 ) -> Result<Network<f32>, Error> {
     let features = match options.head_init {
-        HeadInit::Random => None,
+        HeadInit::Common | HeadInit::Random => None,
         HeadInit::Ridge | HeadInit::Split => Some(Features::of(
             backbone,
             data.samples,
@@ -202,7 +220,8 @@ fn with_initial_head(
         options.alpha,
         options.seed,
     )?;
-    Ok(backbone.with_head("head.classifier", data.classes, &head))
+    let rows = head.len() / width.max(1);
+    Ok(backbone.with_head("head.classifier", rows, &head))
 }
 
 /// What [`solve`] finds.
@@ -217,6 +236,7 @@ struct Solved {
 /// best bias.
 fn solve(
     lin: &Linearization<'_>,
+    jacobian: &Copies<'_>,
     data: TrainingSet<'_>,
     options: &FitOptions,
     checkpoints: &mut dyn Checkpoints,
@@ -230,14 +250,16 @@ fn solve(
         .collect();
     if options.keep_f0 {
         reporter.stage("initial outputs", n as u64);
-        target.iter_mut().zip(lin.f0()?).for_each(|(t, f)| *t -= f);
+        target
+            .iter_mut()
+            .zip(jacobian.f0()?)
+            .for_each(|(t, f)| *t -= f);
     }
     let resumed = checkpoints.load();
     let decided = decide(lin, &target, data, options, resumed.as_ref(), reporter)?;
     let Decided { plan, prior, .. } = decided;
     let prepared = decided.statistics.prepare(lin, &prior)?;
-    let backbone = lin.backbone_range();
-    let scaled = Scaled::new(lin, backbone, prior.scale)?;
+    let scaled = Scaled::new(jacobian, jacobian.backbone_range(), prior.scale)?;
     let centred = Centred::new(&scaled, classes)?;
     let problem = RidgeProblem::new(&centred, centred.target(&target)?, prior.lambda)?;
     let start = resumed.map_or(Start::Zero, |c| Start::Resume(Box::new(c.state)));
@@ -253,11 +275,11 @@ fn solve(
         prior,
         plan,
     };
-    let mut solution = prepared.solve(&problem, &pcg, start, &mut observer)?;
+    let mut solution = prepared.solve(&problem, jacobian.copies(), &pcg, start, &mut observer)?;
     let solver_work = lin.work() - before;
     reporter.stage("training error", n as u64);
     scaled.scale(&mut solution.x);
-    let (f0, ju) = lin.outputs_at(&solution.x)?;
+    let (f0, ju) = jacobian.outputs_at(&solution.x)?;
     let bias = class_means(&target, &ju, classes);
     let output = |i: usize, c: usize| {
         let r = i * classes + c;

@@ -18,6 +18,9 @@ pub enum Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeadInit {
+    /// One row of seeded signs for all classes, and a copy of the linearised weights for each
+    /// ([`crate::linearize::Copies`]); free of the training data: leave-one-out is honest.
+    Common,
     /// Seeded signs on features of its own for every class, free of the training data:
     /// leave-one-out is honest.
     Random,
@@ -101,7 +104,8 @@ pub struct FitOptions {
     pub backbone_weight: BackboneWeight,
     /// Whether the network's own output f0 stays in the model, or only J(x) u + b is fitted.
     pub keep_f0: bool,
-    /// Prefix of the first node whose weights are trained; `None` for the whole network.
+    /// Prefix of the first node whose weights are trained. `None`: the last layer before the head
+    /// where every class has a copy, otherwise the whole network.
     pub linearize_from: Option<String>,
     /// Weight decay.
     pub weight_decay: WeightDecay,
@@ -127,7 +131,7 @@ impl Default for FitOptions {
             method: Method::Lqf,
             alpha: 15.0,
             leaky_slope: 0.0,
-            head_init: HeadInit::Random,
+            head_init: HeadInit::Common,
             backbone_weight: BackboneWeight::Auto,
             keep_f0: false,
             linearize_from: None,

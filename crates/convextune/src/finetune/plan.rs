@@ -31,7 +31,7 @@ use convextune_model::tensor::Shape;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::is_whole;
-use super::options::{FitOptions, PreconditionerChoice, SolverChoice};
+use super::options::{FitOptions, HeadInit, PreconditionerChoice, SolverChoice};
 
 /// Bytes that the sketch Z may take; its preconditioner takes up to as much again.
 const SKETCH_BYTES: usize = 3 << 30;
@@ -133,6 +133,9 @@ pub fn plan(sizes: &Sizes, options: &FitOptions) -> Plan {
     let dual = match options.solver {
         SolverChoice::Dual => true,
         SolverChoice::Pcg => false,
+        SolverChoice::Auto if options.head_init == HeadInit::Common => {
+            open && rows <= LARGEST_KERNEL
+        }
         SolverChoice::Auto => open && rows <= LARGEST_KERNEL && sizes.dual_cost() < sketch_cost,
     };
     let precondition = match options.precondition {

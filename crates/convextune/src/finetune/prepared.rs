@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use convextune_solve::quadratic::{
-    FeaturePreconditioner, Identity, Intercept, KernelCholesky, KernelParts, KernelRidge,
+    Columns, FeaturePreconditioner, Identity, Intercept, KernelCholesky, KernelParts, KernelRidge,
     PcgOptions, Preconditioner, RidgeProblem, SketchForm, SketchedKernel, Start, solve_dual,
     solve_primal,
 };
@@ -69,7 +69,7 @@ pub(super) fn statistics(
 }
 
 impl Statistics {
-    /// The solver under a prior.
+    /// The solver under a prior, for one copy of the weights.
     pub(super) fn prepare(self, lin: &Linearization<'_>, prior: &Prior) -> Result<Prepared, Error> {
         let scale = prior.scale;
         Ok(match self {
@@ -116,22 +116,37 @@ impl Prepared {
     pub(super) fn solve(
         &self,
         problem: &RidgeProblem<'_>,
+        copies: usize,
         options: &PcgOptions,
         start: Start,
         observer: &mut dyn Observer,
     ) -> Result<Solution, Error> {
         let rows = problem.operator().rows();
         Ok(match self {
-            Self::Kernel(kernel) => return closed_form(kernel, problem, options, observer),
+            Self::Kernel(kernel) => return closed_form(kernel, problem, copies, options, observer),
             Self::Sketch(kernel) => {
                 let preconditioner = kernel.factorise(problem.lambda())?;
-                solve_dual(problem, preconditioner.as_ref(), options, start, observer)?
+                solve_dual(
+                    problem,
+                    &Columns(preconditioner.as_ref(), copies),
+                    options,
+                    start,
+                    observer,
+                )?
             }
-            Self::Features(m) => solve_dual(problem, m, options, start, observer)?,
+            Self::Features(m) => {
+                solve_dual(problem, &Columns(m, copies), options, start, observer)?
+            }
             Self::Curvature(curvature, backbone, scale) => {
                 let preconditioner = curvature.preconditioner(problem.lambda())?;
                 let preconditioner = preconditioner.scaled(backbone, *scale)?;
-                solve_primal(problem, &preconditioner, options, start, observer)?
+                solve_primal(
+                    problem,
+                    &Columns(&preconditioner, copies),
+                    options,
+                    start,
+                    observer,
+                )?
             }
             Self::Nothing => solve_dual(problem, &Identity(rows), options, start, observer)?,
         })
@@ -143,14 +158,18 @@ impl Prepared {
 fn closed_form(
     kernel: &KernelRidge,
     problem: &RidgeProblem<'_>,
+    copies: usize,
     options: &PcgOptions,
     observer: &mut dyn Observer,
 ) -> Result<Solution, Error> {
     let factor = kernel.cholesky(problem.lambda())?;
-    let a = factor.dual(problem.target())?;
+    let inverse = Factor(&factor, kernel.kernel().nrows());
+    let inverse = Columns(&inverse, copies);
+    let mut a = vec![0.0; problem.target().len()];
+    inverse.apply(problem.target(), &mut a);
     Ok(solve_dual(
         problem,
-        &Factor(&factor, a.len()),
+        &inverse,
         options,
         Start::Warm(a),
         observer,

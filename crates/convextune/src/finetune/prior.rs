@@ -14,8 +14,8 @@
 //! Lambda / mean diag that leave-one-out picks for the head alone is used, and [`DEFAULT_SHARE`].
 
 use convextune_solve::quadratic::{
-    FeaturePreconditioner, HeadRidge, Identity, Intercept, KernelRidge, Preconditioner,
-    dual_iterations,
+    FeaturePreconditioner, HeadRidge, Identity, Intercept, KernelInverse, KernelRidge,
+    Preconditioner, dual_iterations,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ use crate::progress::Reporter;
 /// Ratios Lambda / mean diag K that are tried.
 pub const GRID: [f64; 9] = [1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0];
 /// Shares of the backbone that are tried.
-pub const SHARES: [f64; 5] = [0.03, 0.1, 0.3, 1.0, 3.0];
+pub const SHARES: [f64; 6] = [0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
 /// The share where no honest sample can choose it.
 pub const DEFAULT_SHARE: f64 = 0.1;
 /// Iterations after which a prediction gives up.
@@ -246,19 +246,21 @@ pub(super) fn iterations(
     let Some(part) = evidence.iter().max_by_key(|part| part.samples.len()) else {
         return Err(Error::NothingToTrain);
     };
+    let classes_of_kernel = part.parts.classes();
     let kernel = KernelRidge::new(
         part.parts.kernel(prior.scale),
-        part.classes.len(),
+        classes_of_kernel,
         Intercept::Free,
     )?;
     let mu = prior.lambda + prior.backbone_unit;
     let features = FeaturePreconditioner::from_gram(
         part.parts.gram(),
-        part.classes.len(),
+        classes_of_kernel,
         Intercept::Free,
         mu,
     )?;
     let t = part.target(t, classes);
+    let t = column(&t, 0, part.classes.len() / classes_of_kernel);
     let plain = Identity(t.len());
     let count =
         |m: &dyn Preconditioner| dual_iterations(&kernel, prior.lambda, m, &t, (tolerance, LIMIT));
@@ -282,7 +284,8 @@ fn error(
     for (part, kernel) in evidence.iter().zip(kernels) {
         let q = part.classes.len();
         let t = part.target(t, classes);
-        let residuals = kernel.cholesky(lambda)?.inverse().leave_one_out(&t)?;
+        let inverse = kernel.cholesky(lambda)?.inverse();
+        let residuals = leave_one_out(&inverse, &t, q / part.parts.classes())?;
         for (i, e) in part.samples.iter().zip(residuals.chunks_exact(q)) {
             if honest.binary_search(i).is_ok() {
                 sum += e.iter().map(|e| e * e).sum::<f64>();
@@ -292,11 +295,30 @@ fn error(
     Ok(sum)
 }
 
+/// The leave-one-out residuals of `copies` targets (columns of `t`) under one kernel.
+fn leave_one_out(inverse: &KernelInverse, t: &[f64], copies: usize) -> Result<Vec<f64>, Error> {
+    if copies == 1 {
+        return Ok(inverse.leave_one_out(t)?);
+    }
+    let mut residuals = vec![0.0; t.len()];
+    for copy in 0..copies {
+        let residual = inverse.leave_one_out(&column(t, copy, copies))?;
+        let out = residuals.iter_mut().skip(copy).step_by(copies);
+        out.zip(residual).for_each(|(out, r)| *out = r);
+    }
+    Ok(residuals)
+}
+
+/// Column `j` of a row-major matrix of `columns` columns.
+fn column(t: &[f64], j: usize, columns: usize) -> Vec<f64> {
+    t.iter().skip(j).step_by(columns).copied().collect()
+}
+
 /// Samples whose labels the head has not seen, sorted.
 fn honest_samples(data: TrainingSet<'_>, options: &FitOptions) -> Vec<usize> {
     let all = 0..data.labels.len();
     match options.head_init {
-        HeadInit::Random => all.collect(),
+        HeadInit::Common | HeadInit::Random => all.collect(),
         HeadInit::Ridge => Vec::new(),
         HeadInit::Split => {
             let anchor = anchor_part(data.labels, data.classes, options.seed);

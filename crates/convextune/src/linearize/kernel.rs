@@ -1,14 +1,14 @@
 //! The dual kernel K = J J' exactly: layer by layer, never all of J at once.
 //!
 //! K is the sum over layers of J_l J_l'. A run of layers whose rows fit in the memory allowed is
-//! stored for all samples (`NC x D_run`), multiplied by its transpose, and dropped. Each run costs
+//! stored for all samples (`NC x D_run`; a wide layer is cut into several), multiplied by its transpose, and dropped. Each run costs
 //! C backward passes a sample. The head's part is (Phi Phi') (x) I_C and costs nothing; it is kept
 //! apart, so that the weight of the backbone against it can be chosen afterwards.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use convextune_model::graph::NodeId;
+use convextune_model::graph::{LayerGradient, NodeId};
 use convextune_model::kernels::gemm::{Mat, MatMut, gemm_parallel};
 use convextune_model::tensor::Scalar;
 use convextune_solve::LinearOperator;
@@ -18,6 +18,32 @@ use rayon::prelude::*;
 
 use super::Linearization;
 use crate::error::Error;
+
+/// Columns of a run, at least.
+const NARROWEST: usize = 1 << 10;
+
+/// A run's part of a layer.
+struct Slot {
+    /// Columns in the run.
+    columns: Range<usize>,
+    /// The layer's weights that stand there.
+    weights: Range<usize>,
+    /// Weights of the layer.
+    of: usize,
+}
+
+impl Slot {
+    /// Writes the gradient of one sample in one direction into its columns of `row`.
+    fn fill<T: Scalar>(&self, layer: &LayerGradient<'_, T>, i: usize, r: usize, row: &mut [T]) {
+        let row = &mut row[self.columns.clone()];
+        if self.weights.len() == self.of {
+            return layer.add_one_to(i, r, row);
+        }
+        let mut whole = vec![T::ZERO; self.of];
+        layer.add_one_to(i, r, &mut whole);
+        row.copy_from_slice(&whole[self.weights.clone()]);
+    }
+}
 
 /// Rows of the stored block that one product takes: bounds the error of sums in `T`.
 const DEPTH: usize = 1 << 14;
@@ -46,25 +72,33 @@ impl<T: Scalar> Linearization<'_, T> {
             .len()
     }
 
-    /// Runs of trainable layers (head excluded), each of at most `width` weights if possible:
-    /// for each node the columns it has in its run.
-    fn layer_runs(&self, width: usize) -> Vec<BTreeMap<NodeId, Range<usize>>> {
-        let network = self.network();
-        let mut runs: Vec<BTreeMap<NodeId, Range<usize>>> = vec![BTreeMap::new()];
+    /// Runs of trainable layers (head excluded), each of at most `width` weights: what of each
+    /// node is in it. A layer that is wider by itself takes several runs.
+    fn layer_runs(&self, width: usize) -> Vec<BTreeMap<NodeId, Slot>> {
+        let width = width.max(NARROWEST);
+        let mut runs: Vec<BTreeMap<NodeId, Slot>> = vec![BTreeMap::new()];
         let mut used = 0;
         for node in (self.first_trainable()..self.head()).rev() {
-            let len = network.parameter_range(node).len();
-            if len == 0 {
-                continue;
+            let of = self.network().parameter_range(node).len();
+            for first in (0..of).step_by(width) {
+                let weights = first..(first + width).min(of);
+                if used > 0 && used + weights.len() > width {
+                    runs.push(BTreeMap::new());
+                    used = 0;
+                }
+                let columns = used..used + weights.len();
+                used = columns.end;
+                if let Some(run) = runs.last_mut() {
+                    run.insert(
+                        node,
+                        Slot {
+                            columns,
+                            weights,
+                            of,
+                        },
+                    );
+                }
             }
-            if used > 0 && used + len > width {
-                runs.push(BTreeMap::new());
-                used = 0;
-            }
-            if let Some(run) = runs.last_mut() {
-                run.insert(node, used..used + len);
-            }
-            used += len;
         }
         runs
     }
@@ -72,19 +106,19 @@ impl<T: Scalar> Linearization<'_, T> {
     /// `kernel += J_run J_run'`.
     fn add_run(
         &self,
-        run: &BTreeMap<NodeId, Range<usize>>,
+        run: &BTreeMap<NodeId, Slot>,
         kernel: &mut [f64],
         features: &mut Vec<T>,
     ) -> Result<(), Error> {
         let (c, head) = (self.outputs(), self.head());
-        let width = run.values().map(|r| r.end).max().unwrap_or(0);
+        let width = run.values().map(|slot| slot.columns.end).max().unwrap_or(0);
         let first_run = features.is_empty();
         let mut j = vec![T::ZERO; self.rows() * width];
         self.for_jacobian_rows(|layer, rows| {
             if layer.node == head && first_run && rows.directions.start == 0 {
                 features.extend_from_slice(layer.primal.inputs[0].data);
             }
-            let Some(columns) = run.get(&layer.node) else {
+            let Some(slot) = run.get(&layer.node) else {
                 return;
             };
             let batch = &mut j[rows.samples.start * c * width..rows.samples.end * c * width];
@@ -95,7 +129,7 @@ impl<T: Scalar> Linearization<'_, T> {
                     let (sample, class) = (row / c, row % c);
                     if rows.directions.contains(&class) {
                         let direction = class - rows.directions.start;
-                        layer.add_one_to(sample, direction, &mut j[columns.clone()]);
+                        slot.fill(layer, sample, direction, j);
                     }
                 });
         })?;

@@ -8,6 +8,7 @@
 //! stored: `J u` is one dual pass over the data, `J' r` one adjoint pass, and the normal product
 //! `J'J u` one pass in which tangent and adjoint share the primal activations.
 
+mod copies;
 mod curvature;
 mod gradients;
 mod kernel;
@@ -27,6 +28,7 @@ use crate::error::Error;
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
+pub use copies::Copies;
 pub use curvature::{Curvature, CurvatureOptions};
 pub use sketch::{SketchOptions, SketchedRows};
 

@@ -19,7 +19,7 @@ pub use kronecker_preconditioner::{Block, BlockPreconditioner, ChannelBlocks, Kr
 pub use lambda::{Intercept, LambdaChoice, log_grid};
 pub use parts::KernelParts;
 pub use pcg::{Pcg, PcgState};
-pub use preconditioner::{Identity, Preconditioner};
+pub use preconditioner::{Columns, Identity, Preconditioner};
 pub use problem::RidgeProblem;
 pub use ridge::{PcgOptions, Start, solve_dual, solve_primal};
 pub use sketch::{Sketch, SketchForm, SketchedKernel};

@@ -9,6 +9,34 @@ pub trait Preconditioner {
     fn apply(&self, r: &[f64], z: &mut [f64]);
 }
 
+/// One preconditioner for each of several columns: `B^-1 (x) I` on an `n x columns` matrix,
+/// row-major.
+pub struct Columns<'a>(
+    /// `B`, for one column.
+    pub &'a dyn Preconditioner,
+    /// Number of columns.
+    pub usize,
+);
+
+impl Preconditioner for Columns<'_> {
+    fn dim(&self) -> usize {
+        self.0.dim() * self.1
+    }
+
+    fn apply(&self, r: &[f64], z: &mut [f64]) {
+        if self.1 == 1 {
+            return self.0.apply(r, z);
+        }
+        let mut image = vec![0.0; self.0.dim()];
+        for column in 0..self.1 {
+            let r: Vec<f64> = r.iter().skip(column).step_by(self.1).copied().collect();
+            self.0.apply(&r, &mut image);
+            let z = z.iter_mut().skip(column).step_by(self.1);
+            z.zip(&image).for_each(|(z, x)| *z = *x);
+        }
+    }
+}
+
 /// No preconditioning, `z = r`.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity(
