@@ -1,16 +1,13 @@
 //! Linear quadratic fine-tuning: the whole network, linearised, fitted to its proven minimum.
 
-use std::ops::ControlFlow;
-
 use convextune_model::graph::{Network, NodeId};
 use convextune_model::ops::Op;
 use convextune_solve::faer::Mat;
-use convextune_solve::quadratic::{PcgOptions, PcgState, RidgeProblem, Start};
-use convextune_solve::{
-    Centred, Certificate, LinearOperator, Observer, Progress, Scaled, Solution, Status, Work,
-};
+use convextune_solve::quadratic::{PcgOptions, RidgeProblem, Start};
+use convextune_solve::{Centred, Certificate, LinearOperator, Scaled, Solution, Status, Work};
 use serde::{Deserialize, Serialize};
 
+use super::checkpoints::{Checkpoint, Checkpoints, Watch};
 use super::evidence::gather;
 use super::features::{Features, targets};
 use super::head::initial_head;
@@ -78,47 +75,6 @@ pub struct LqfFit {
     pub record: LqfRecord,
     /// Outputs on the training samples, `N x C`.
     pub outputs: Mat<f64>,
-}
-
-/// Where a long run is saved.
-pub trait Checkpoints {
-    /// The state of an interrupted run of the same fit, if there is one.
-    fn load(&mut self) -> Option<Checkpoint>;
-    /// Called after every iteration.
-    fn save(&mut self, checkpoint: &CheckpointView<'_>);
-}
-
-/// A saved run.
-#[derive(Clone, Debug)]
-pub struct Checkpoint {
-    /// The prior of the run.
-    pub prior: Prior,
-    /// The way that was chosen.
-    pub plan: Plan,
-    /// The loop.
-    pub state: PcgState,
-}
-
-/// A run to be saved.
-#[derive(Clone, Copy, Debug)]
-pub struct CheckpointView<'a> {
-    /// The prior of the run.
-    pub prior: Prior,
-    /// The way that was chosen.
-    pub plan: Plan,
-    /// The loop.
-    pub state: &'a PcgState,
-}
-
-/// Keeps nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoCheckpoints;
-
-impl Checkpoints for NoCheckpoints {
-    fn load(&mut self) -> Option<Checkpoint> {
-        None
-    }
-    fn save(&mut self, _: &CheckpointView<'_>) {}
 }
 
 /// Training data of a fit.
@@ -389,26 +345,4 @@ fn class_means(target: &[f64], ju: &[f64], classes: usize) -> Vec<f64> {
         means[r % classes] += (t - f) / n;
     }
     means
-}
-
-/// Passes progress on and saves checkpoints.
-struct Watch<'a> {
-    reporter: &'a dyn Reporter,
-    checkpoints: &'a mut dyn Checkpoints,
-    prior: Prior,
-    plan: Plan,
-}
-
-impl Observer for Watch<'_> {
-    fn iteration(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
-        self.reporter.iteration(&progress.record);
-        if let Some(state) = progress.state {
-            self.checkpoints.save(&CheckpointView {
-                prior: self.prior,
-                plan: self.plan,
-                state,
-            });
-        }
-        ControlFlow::Continue(())
-    }
 }

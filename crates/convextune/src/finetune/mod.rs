@@ -1,5 +1,6 @@
 //! Fine-tuning methods: `lqf`, `lqf-fc` and `fc`.
 
+mod checkpoints;
 mod evidence;
 pub mod features;
 pub mod head;
@@ -10,11 +11,9 @@ mod plan;
 mod prepared;
 mod prior;
 
+pub use checkpoints::{Checkpoint, CheckpointView, Checkpoints, NoCheckpoints};
 pub use head_only::{HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted};
-pub use lqf::{
-    Checkpoint, CheckpointView, Checkpoints, LqfFit, LqfModel, LqfRecord, NoCheckpoints,
-    TrainingSet, fit_lqf,
-};
+pub use lqf::{LqfFit, LqfModel, LqfRecord, TrainingSet, fit_lqf};
 pub use options::{
     BackboneWeight, FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay,
 };

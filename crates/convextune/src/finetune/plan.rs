@@ -12,7 +12,8 @@
 //! ```
 //!
 //! F is the number of multiply-adds of one sample's forward pass. The decision falls in two steps.
-//! Before the prior is known: the exact kernel, if that is cheapest; the sketch, if the choice of
+//! Before the prior is known: the exact kernel, if that is cheapest, and always where every class has
+//! a copy of the weights ([`HeadInit::Common`]) and N <= 20,000, since it is `N x N` then; the sketch, if the choice of
 //! the prior will sketch all rows anyway; otherwise open. Afterwards, an open choice is settled by
 //! iterations: those without preconditioner and with the features' are counted on the part of the
 //! kernel that chose the prior ([`convextune_solve::quadratic::dual_iterations`]) and grow with the
@@ -218,6 +219,14 @@ pub fn multiply_adds(graph: &Graph, input: Shape) -> f64 {
 mod tests {
     use super::*;
 
+    /// Weights shared among the classes.
+    fn shared() -> FitOptions {
+        FitOptions {
+            head_init: HeadInit::Random,
+            ..FitOptions::default()
+        }
+    }
+
     fn sizes(samples: usize, classes: usize) -> Sizes {
         Sizes {
             samples,
@@ -230,7 +239,7 @@ mod tests {
 
     #[test]
     fn few_rows_take_the_closed_form_and_more_the_sketch_that_the_prior_needs() {
-        let options = FitOptions::default();
+        let options = shared();
         assert_eq!(plan(&sizes(10, 2), &options).solver, SolverChoice::Dual);
         let larger = plan(&sizes(200, 10), &options);
         assert_eq!(
@@ -239,10 +248,18 @@ mod tests {
         );
     }
 
+    /// One kernel for all classes is formed whatever it costs, up to the size that fits.
+    #[test]
+    fn copies_of_the_weights_take_the_closed_form() {
+        let solver = |samples| plan(&sizes(samples, 1), &FitOptions::default()).solver;
+        assert_eq!(solver(LARGEST_KERNEL), SolverChoice::Dual);
+        assert_eq!(solver(LARGEST_KERNEL + 1), SolverChoice::Pcg);
+    }
+
     #[test]
     fn many_rows_wait_for_the_prior_and_take_what_is_cheapest_under_it() {
         let sizes = sizes(2000, 100);
-        let open = plan(&sizes, &FitOptions::default());
+        let open = plan(&sizes, &shared());
         assert_eq!(open.precondition, PreconditionerChoice::Auto);
         let with = |plain, features| {
             let iterations = Iterations {
@@ -261,7 +278,7 @@ mod tests {
     fn what_the_user_asks_for_is_done() {
         let options = FitOptions {
             precondition: PreconditionerChoice::Kfac,
-            ..FitOptions::default()
+            ..shared()
         };
         let chosen = plan(&sizes(10, 2), &options);
         assert_eq!(
@@ -270,7 +287,7 @@ mod tests {
         );
         let options = FitOptions {
             solver: SolverChoice::Dual,
-            ..FitOptions::default()
+            ..shared()
         };
         assert_eq!(plan(&sizes(1000, 10), &options).solver, SolverChoice::Dual);
     }
@@ -305,7 +322,7 @@ mod tests {
     #[test]
     fn iterations_grow_with_the_root_of_the_rows() {
         let sizes = sizes(2000, 100);
-        let open = plan(&sizes, &FitOptions::default());
+        let open = plan(&sizes, &shared());
         let cost = |plain, features| {
             let iterations = Iterations {
                 rows: 50_000,

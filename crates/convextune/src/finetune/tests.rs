@@ -50,6 +50,16 @@ fn outputs(fit: &LqfFit) -> Vec<f64> {
 
 #[test]
 fn every_way_reaches_the_same_minimum() {
+    for head_init in [HeadInit::Common, HeadInit::Random] {
+        every_way_from(head_init);
+    }
+}
+
+fn every_way_from(head_init: HeadInit) {
+    let given = || FitOptions {
+        head_init,
+        ..given()
+    };
     let dual = fit(&FitOptions {
         solver: SolverChoice::Dual,
         ..given()
@@ -76,8 +86,17 @@ fn every_way_reaches_the_same_minimum() {
 /// The certificate's objective is `1/2 ||t - f||^2 + (Lambda/2) (||u_head||^2 + ||u_back||^2/s^2)`.
 #[test]
 fn the_objective_is_that_of_the_stated_problem() {
-    for keep_f0 in [false, true] {
-        let options = FitOptions { keep_f0, ..given() };
+    for (keep_f0, head_init) in [
+        (false, HeadInit::Random),
+        (true, HeadInit::Random),
+        (true, HeadInit::Common),
+    ] {
+        let options = FitOptions {
+            keep_f0,
+            head_init,
+            linearize_from: Some("stem".into()),
+            ..given()
+        };
         let fit = fit(&options);
         let target = |r: usize| {
             if (r / CLASSES) % CLASSES == r % CLASSES {
@@ -93,10 +112,9 @@ fn the_objective_is_that_of_the_stated_problem() {
             .map(|(r, f)| (target(r) - f).powi(2))
             .sum();
         let head = fit.model.network.graph().output();
-        let (backbone, head) = fit
-            .model
-            .u
-            .split_at(fit.model.network.parameter_range(head).start);
+        let copies = fit.model.u.len() / fit.model.network.parameters().len();
+        let start = fit.model.network.parameter_range(head).start;
+        let (backbone, head) = fit.model.u.split_at(start * copies);
         let square = |u: &[f32]| u.iter().map(|u| f64::from(*u).powi(2)).sum::<f64>();
         let expected = 0.5 * (loss + LAMBDA * (square(head) + square(backbone) / 0.36));
         let stated = fit.record.certificate.objective;
@@ -117,14 +135,16 @@ fn what_is_left_open_is_chosen_and_what_is_given_is_kept() {
         })
         .record
     };
-    let chosen = of(HeadInit::Random, BackboneWeight::Auto);
-    assert_eq!(chosen.lambda_source, LambdaSource::LeaveOneOut);
-    let near = |share: f64| (chosen.backbone_share / share - 1.0).abs() < 1e-6;
-    assert!(
-        prior::SHARES.into_iter().any(near),
-        "{}",
-        chosen.backbone_share
-    );
+    for head_init in [HeadInit::Common, HeadInit::Random] {
+        let chosen = of(head_init, BackboneWeight::Auto);
+        assert_eq!(chosen.lambda_source, LambdaSource::LeaveOneOut);
+        let near = |share: f64| (chosen.backbone_share / share - 1.0).abs() < 1e-6;
+        assert!(
+            prior::SHARES.into_iter().any(near),
+            "{}",
+            chosen.backbone_share
+        );
+    }
     let each = fit(&FitOptions {
         weight_decay: WeightDecay::PerSample(LAMBDA),
         ..given()
@@ -157,7 +177,10 @@ fn a_part_of_the_kernel_is_the_same_from_every_source() {
         classes: MANY,
     };
     let lin = Linearization::new(&network, 0, &samples, 4, &Silent).unwrap();
-    let options = FitOptions::default();
+    let options = FitOptions {
+        head_init: HeadInit::Random,
+        ..FitOptions::default()
+    };
     let of = |statistics: &Statistics| {
         let evidence = gather(&lin, statistics, data, &options, &Silent).unwrap();
         assert_eq!(evidence.len(), 2);
@@ -185,4 +208,21 @@ fn a_part_of_the_kernel_is_the_same_from_every_source() {
         assert!(relative_error(&cut[part], &own[part]) < 1e-5);
         assert!(relative_error(&cut[part], &exact[part]) < 0.1);
     }
+}
+
+/// Training begins with the last convolution where every class has a copy, else at the input.
+#[test]
+fn the_default_stage_depends_on_the_head() {
+    let first = |head_init| {
+        let options = FitOptions {
+            head_init,
+            ..FitOptions::default()
+        };
+        let model = fit(&options).model;
+        model.network.graph().nodes()[model.first_trainable]
+            .name
+            .clone()
+    };
+    assert_eq!(first(HeadInit::Common), "blocks.1.grouped");
+    assert_eq!(first(HeadInit::Random), "input");
 }

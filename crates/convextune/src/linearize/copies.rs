@@ -40,6 +40,8 @@ pub struct Copies<'a, T = f32> {
     /// D, of one copy.
     weights: usize,
     copies: usize,
+    /// Samples whose rows of G are held at a time.
+    run: usize,
 }
 
 impl<'a, T: Scalar> Copies<'a, T> {
@@ -61,6 +63,7 @@ impl<'a, T: Scalar> Copies<'a, T> {
             lin,
             weights,
             copies,
+            run: (GRADIENTS / weights / lin.batch).max(1) * lin.batch,
         })
     }
 
@@ -129,8 +132,7 @@ impl<'a, T: Scalar> Copies<'a, T> {
     /// Runs `f` on runs of samples with their outputs f0 and rows of G.
     fn for_gradients(&self, mut f: impl FnMut(Range<usize>, &[f64], &[T])) -> Result<(), Error> {
         let (lin, d) = (self.lin, self.weights);
-        let run = (GRADIENTS / d / lin.batch).max(1) * lin.batch;
-        let mut g = vec![T::ZERO; run.min(lin.samples.len()) * d];
+        let mut g = vec![T::ZERO; self.run.min(lin.samples.len()) * d];
         let mut f0 = Vec::new();
         let mut begin = 0;
         lin.for_batches(|executor, images, samples| {
@@ -151,7 +153,7 @@ impl<'a, T: Scalar> Copies<'a, T> {
                 rows.par_chunks_mut(d).enumerate().for_each(add);
             });
             executor.recycle(recording);
-            if samples.end - begin == run || samples.end == lin.samples.len() {
+            if samples.end - begin == self.run || samples.end == lin.samples.len() {
                 f(begin..samples.end, &f0, &g[..(samples.end - begin) * d]);
                 begin = samples.end;
                 f0.clear();
@@ -242,3 +244,6 @@ impl<T: Scalar> LinearOperator for Copies<'_, T> {
         self.lin.work()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use super::Linearization;
 use crate::error::Error;
 
 /// Columns of a run, at least.
-const NARROWEST: usize = 1 << 10;
+const NARROWEST: usize = 16;
 
 /// A run's part of a layer.
 struct Slot {

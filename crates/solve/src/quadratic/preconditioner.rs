@@ -53,3 +53,32 @@ impl Preconditioner for Identity {
         z.copy_from_slice(r);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Divides entry i by i + 1.
+    struct Ramp(usize);
+
+    impl Preconditioner for Ramp {
+        fn dim(&self) -> usize {
+            self.0
+        }
+        fn apply(&self, r: &[f64], z: &mut [f64]) {
+            for (i, (z, r)) in z.iter_mut().zip(r).enumerate() {
+                *z = r / (i + 1) as f64;
+            }
+        }
+    }
+
+    #[test]
+    fn columns_are_preconditioned_one_by_one() {
+        let ramp = Ramp(3);
+        let m = Columns(&ramp, 2);
+        assert_eq!(m.dim(), 6);
+        let mut z = [0.0; 6];
+        m.apply(&[1.0, 2.0, 4.0, 6.0, 9.0, 12.0], &mut z);
+        assert_eq!(z, [1.0, 2.0, 2.0, 3.0, 3.0, 4.0]);
+    }
+}

@@ -139,3 +139,23 @@ fn iterations_are_counted_on_the_largest_part_with_the_diagonal_of_the_rest() {
     };
     assert_eq!(counted, expected);
 }
+
+/// Copies of one kernel are the kernel `K (x) I`.
+#[test]
+fn leaving_out_is_the_same_for_copies_and_for_the_whole_kernel() {
+    let (n, copies) = (7, 3);
+    let entry = |i: usize, j: usize| (-((i as f64 - j as f64) / 2.0).powi(2)).exp();
+    let one = KernelRidge::new(Mat::from_fn(n, n, entry), 1, Intercept::Free).unwrap();
+    let whole = Mat::from_fn(n * copies, n * copies, |a, b| {
+        let same = f64::from(u8::from(a % copies == b % copies));
+        same * entry(a / copies, b / copies)
+    });
+    let whole = KernelRidge::new(whole, copies, Intercept::Free).unwrap();
+    let t: Vec<f64> = (0..n * copies).map(|i| ((i * i) as f64).sin()).collect();
+    let inverse = |ridge: &KernelRidge| ridge.cholesky(0.3).unwrap().inverse();
+    let want = inverse(&whole).leave_one_out(&t).unwrap();
+    let got = leave_one_out(&inverse(&one), &t, copies).unwrap();
+    for (got, want) in got.iter().zip(&want) {
+        assert!((got - want).abs() < 1e-12);
+    }
+}
