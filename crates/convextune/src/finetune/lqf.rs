@@ -11,6 +11,7 @@ use super::checkpoints::{Checkpoint, Checkpoints, Watch};
 use super::evidence::gather;
 use super::features::{Features, targets};
 use super::head::initial_head;
+use super::head_only::error_rate;
 use super::options::{FitOptions, HeadInit};
 use super::plan::{KERNEL_BYTES, Plan, Sizes, multiply_adds, plan};
 use super::prepared::{Statistics, statistics};
@@ -58,6 +59,9 @@ pub struct LqfRecord {
     pub solver_work: Work,
     /// Work of everything: head, preconditioner, solver, bias.
     pub work: Work,
+    /// Exact leave-one-out error, a fraction; where every class has a copy of the weights and the
+    /// kernel was formed.
+    pub leave_one_out_error: Option<f64>,
     /// The backbone's mean diagonal in units of the head's.
     pub backbone_share: f64,
     /// Cost in forward passes over the data of choosing the prior, beyond the preconditioner's.
@@ -236,6 +240,11 @@ fn solve(
     reporter.stage("training error", n as u64);
     scaled.scale(&mut solution.x);
     let (f0, ju) = jacobian.outputs_at(&solution.x)?;
+    let left_out = prepared.leave_one_out(&target, prior.lambda, jacobian.copies())?;
+    let leave_one_out_error = left_out.map(|residuals| {
+        let output = |i, c| y[(i, c)] - residuals[i * classes + c];
+        error_rate(&Mat::from_fn(n, classes, output), data.labels)
+    });
     let bias = class_means(&target, &ju, classes);
     let output = |i: usize, c: usize| {
         let r = i * classes + c;
@@ -255,6 +264,7 @@ fn solve(
         work: lin.work(),
         preconditioner_cost: decided.preconditioner_cost,
         prior_cost: decided.prior_cost,
+        leave_one_out_error,
         backbone_share: prior.share(),
     };
     Ok(Solved {

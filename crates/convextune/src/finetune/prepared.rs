@@ -13,7 +13,7 @@ use convextune_solve::{Observer, Solution};
 use super::features::Features;
 use super::options::{FitOptions, PreconditionerChoice, SolverChoice};
 use super::plan::{KERNEL_BYTES, Plan};
-use super::prior::Prior;
+use super::prior::{Prior, leave_one_out};
 use crate::error::Error;
 use crate::linearize::{Curvature, CurvatureOptions, Linearization, SketchOptions, SketchedRows};
 use crate::progress::Reporter;
@@ -113,6 +113,23 @@ pub(super) enum Prepared {
 }
 
 impl Prepared {
+    /// The exact leave-one-out residuals, where the kernel of all samples is at hand and every class
+    /// has a copy of the weights (then the head has seen no label).
+    pub(super) fn leave_one_out(
+        &self,
+        target: &[f64],
+        lambda: f64,
+        copies: usize,
+    ) -> Result<Option<Vec<f64>>, Error> {
+        match self {
+            Self::Kernel(kernel) if copies > 1 => {
+                let inverse = kernel.cholesky(lambda)?.inverse();
+                Ok(Some(leave_one_out(&inverse, target, copies)?))
+            }
+            _ => Ok(None),
+        }
+    }
+
     pub(super) fn solve(
         &self,
         problem: &RidgeProblem<'_>,

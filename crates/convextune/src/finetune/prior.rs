@@ -30,7 +30,7 @@ use crate::linearize::Linearization;
 use crate::progress::Reporter;
 
 /// Ratios Lambda / mean diag K that are tried.
-pub const GRID: [f64; 9] = [1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0];
+pub const GRID: [f64; 11] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0];
 /// Shares of the backbone that are tried.
 pub const SHARES: [f64; 6] = [0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
 /// The share where no honest sample can choose it.
@@ -38,7 +38,7 @@ pub const DEFAULT_SHARE: f64 = 0.1;
 /// Iterations after which a prediction gives up.
 const LIMIT: usize = 300;
 /// Where in [`GRID`] the search begins.
-const BEGIN: usize = 5;
+const BEGIN: usize = 7;
 
 /// Where Lambda comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -296,7 +296,14 @@ fn error(
 }
 
 /// The leave-one-out residuals of `copies` targets (columns of `t`) under one kernel.
-fn leave_one_out(inverse: &KernelInverse, t: &[f64], copies: usize) -> Result<Vec<f64>, Error> {
+///
+/// # Errors
+/// As those of [`KernelInverse::leave_one_out`].
+pub(super) fn leave_one_out(
+    inverse: &KernelInverse,
+    t: &[f64],
+    copies: usize,
+) -> Result<Vec<f64>, Error> {
     if copies == 1 {
         return Ok(inverse.leave_one_out(t)?);
     }

@@ -8,8 +8,8 @@ use super::evidence::gather;
 use super::plan::Plan;
 use super::prepared::{Statistics, statistics};
 use super::*;
-use crate::linearize::Linearization;
 use crate::linearize::tests::{CLASSES, network, samples};
+use crate::linearize::{Copies, Linearization};
 use crate::progress::Silent;
 
 const N: usize = 15;
@@ -225,4 +225,50 @@ fn the_default_stage_depends_on_the_head() {
     };
     assert_eq!(first(HeadInit::Common), "blocks.1.grouped");
     assert_eq!(first(HeadInit::Random), "input");
+}
+
+/// The leave-one-out error is that of fits without each sample in turn, everything else kept.
+#[test]
+fn the_leave_one_out_error_is_that_of_fits_without_each_sample() {
+    let (samples, labels) = (samples(N), (0..N).map(|i| i % CLASSES).collect::<Vec<_>>());
+    let whole = fit(&given_copies());
+    let mut wrong = 0;
+    for left in 0..N {
+        let kept: Vec<usize> = (0..N).filter(|i| *i != left).collect();
+        let (part, its_labels) = (
+            samples.pick(&kept).unwrap(),
+            kept.iter().map(|i| labels[*i]).collect::<Vec<_>>(),
+        );
+        let data = TrainingSet {
+            samples: &part,
+            labels: &its_labels,
+            classes: CLASSES,
+        };
+        let options = given_copies();
+        let fit = fit_lqf(&backbone(), data, &options, &mut NoCheckpoints, &Silent).unwrap();
+        let LqfModel {
+            network,
+            first_trainable,
+            u,
+            bias,
+            ..
+        } = &fit.model;
+        let alone = samples.pick(&[left]).unwrap();
+        let lin = Linearization::new(network, *first_trainable, &alone, 1, &Silent).unwrap();
+        let u: Vec<f64> = u.iter().map(|u| f64::from(*u)).collect();
+        let copies = Copies::new(&lin, CLASSES).unwrap();
+        let (_, ju) = copies.outputs_at(&u).unwrap();
+        let outputs = Mat::from_fn(1, CLASSES, |_, c| ju[c] + bias[c]);
+        wrong += usize::from(error_rate(&outputs, &[labels[left]]) > 0.5);
+    }
+    let expected = wrong as f64 / N as f64;
+    assert!((whole.record.leave_one_out_error.unwrap() - expected).abs() < 1e-12);
+    assert!(wrong > 0 && wrong < N, "{wrong}");
+}
+
+fn given_copies() -> FitOptions {
+    FitOptions {
+        head_init: HeadInit::Common,
+        ..given()
+    }
 }

@@ -98,6 +98,7 @@ impl Job {
             backbone_scale: Some(r.backbone_scale),
             backbone_share: Some(r.backbone_share),
             prior_cost: r.prior_cost,
+            leave_one_out_error: r.leave_one_out_error,
             kernel_mean_diagonal: r.kernel_mean_diagonal,
             plan: Some(r.plan),
             iterations: r.iterations,
