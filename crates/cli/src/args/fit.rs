@@ -47,7 +47,7 @@ pub struct FitArgs {
         requires = "output"
     )]
     pub checkpoint_every: u32,
-    /// lqf: the whole network, linearised; lqf-fc: the head alone, squared loss; fc: the head
+    /// lqf: the network, linearised; lqf-fc: the head alone, squared loss; fc: the head
     /// alone, logistic loss
     #[arg(long, default_value = name_of(METHODS, &DEFAULTS.method), value_parser = choice::<Method>(METHODS))]
     pub method: Method,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Linear quadratic fine-tuning: the whole network, linearised; squared loss.
+    /// Linear quadratic fine-tuning: the network, linearised; squared loss.
     Lqf,
     /// The head alone, squared loss, in closed form.
     LqfFc,
