@@ -39,7 +39,8 @@ pub struct Copies<'a, T = f32> {
     lin: &'a Linearization<'a, T>,
     /// D, of one copy.
     weights: usize,
-    copies: usize,
+    /// Of copies.
+    number: usize,
     /// Samples whose rows of G are held at a time.
     run: usize,
 }
@@ -62,19 +63,19 @@ impl<'a, T: Scalar> Copies<'a, T> {
         Ok(Self {
             lin,
             weights,
-            copies,
+            number: copies,
             run: (GRADIENTS / weights / lin.batch).max(1) * lin.batch,
         })
     }
 
     /// Copies of the weights: C, or 1 where classes share them.
     pub fn copies(&self) -> usize {
-        self.copies
+        self.number
     }
 
     /// The unknowns before the head's.
     pub fn backbone_range(&self) -> Range<usize> {
-        0..self.lin.backbone_range().end * self.copies
+        0..self.lin.backbone_range().end * self.number
     }
 
     /// f0 over all samples, length NC.
@@ -90,7 +91,7 @@ impl<'a, T: Scalar> Copies<'a, T> {
     /// # Errors
     /// When a sample cannot be read.
     pub fn outputs_at(&self, u: &[f64]) -> Result<(Vec<f64>, Vec<f64>), Error> {
-        if self.copies == 1 {
+        if self.number == 1 {
             return self.lin.outputs_at(u);
         }
         let mut f0 = Vec::with_capacity(self.lin.rows());
@@ -106,7 +107,7 @@ impl<'a, T: Scalar> Copies<'a, T> {
 
     /// `y = J_b u` for rows `g` of G.
     fn times(&self, g: &[T], u: &[T], y: &mut [f64]) {
-        let (c, d) = (self.copies, self.weights);
+        let (c, d) = (self.number, self.weights);
         let n = y.len() / c;
         let mut part = vec![T::ZERO; y.len()];
         y.fill(0.0);
@@ -121,7 +122,7 @@ impl<'a, T: Scalar> Copies<'a, T> {
 
     /// `x += J_b' y` for rows `g` of G; `gw` is scratch of the size of `x`.
     fn add_adjoint(&self, g: &[T], y: &[f64], gw: &mut [T], x: &mut [f64]) {
-        let (c, d) = (self.copies, self.weights);
+        let (c, d) = (self.number, self.weights);
         let n = y.len() / c;
         let y: Vec<T> = narrow(y);
         let (g, y) = (Mat::strided(g, n, d, d), Mat::strided(&y, n, c, c));
@@ -164,12 +165,12 @@ impl<'a, T: Scalar> Copies<'a, T> {
 
     /// The rows of `samples`.
     fn rows_of(&self, samples: &Range<usize>) -> Range<usize> {
-        samples.start * self.copies..samples.end * self.copies
+        samples.start * self.number..samples.end * self.number
     }
 
     /// One value a sample, for every class.
     fn repeated(&self, values: &[f64]) -> Vec<f64> {
-        let each = |v: &f64| std::iter::repeat_n(*v, self.copies);
+        let each = |v: &f64| std::iter::repeat_n(*v, self.number);
         values.iter().flat_map(each).collect()
     }
 
@@ -186,15 +187,15 @@ impl<'a, T: Scalar> Copies<'a, T> {
 
 impl<T: Scalar> LinearOperator for Copies<'_, T> {
     fn rows(&self) -> usize {
-        self.lin.rows() * self.copies
+        self.lin.rows() * self.number
     }
 
     fn cols(&self) -> usize {
-        self.weights * self.copies
+        self.weights * self.number
     }
 
     fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
-        if self.copies == 1 {
+        if self.number == 1 {
             return self.lin.apply(x, y);
         }
         let u: Vec<T> = narrow(x);
@@ -205,7 +206,7 @@ impl<T: Scalar> LinearOperator for Copies<'_, T> {
     }
 
     fn apply_adjoint(&self, y: &[f64], x: &mut [f64]) -> Result<(), OperatorError> {
-        if self.copies == 1 {
+        if self.number == 1 {
             return self.lin.apply_adjoint(y, x);
         }
         x.fill(0.0);
@@ -224,7 +225,7 @@ impl<T: Scalar> LinearOperator for Copies<'_, T> {
         image: &mut [f64],
         out: &mut [f64],
     ) -> Result<(), OperatorError> {
-        if self.copies == 1 {
+        if self.number == 1 {
             return self.lin.apply_normal(x, image, out);
         }
         out.fill(0.0);
