@@ -224,3 +224,24 @@ fn unusable_input_is_refused() {
     assert!(problem.cross_validate(&[1.0], 1, 0, &TIGHT).is_err());
     assert!(problem.cross_validate(&[], 2, 0, &TIGHT).is_err());
 }
+
+/// Many classes, little penalty, labels against the evidence: from zero the first steps go so far
+/// that probabilities are 0 or 1 to rounding, and the Hessian there is no guide.
+#[test]
+fn many_saturated_classes_converge() {
+    let (classes, features) = (100, 150);
+    let rng = &mut Rng::new(4);
+    let (centres, noise) = (
+        Matrix::random(classes, features, rng),
+        Matrix::random(8 * classes, features, rng),
+    );
+    let phi = Matrix::from_fn(8 * classes, features, |i, j| {
+        (centres.at(i % classes, j) + 0.3 * noise.at(i, j)).max(0.0)
+    });
+    let label = |i: usize| if i % 17 == 0 { i / 17 } else { i };
+    let labels: Vec<usize> = (0..8 * classes).map(|i| label(i) % classes).collect();
+    let problem = LogisticRegression::new(phi.faer().as_ref(), &labels, classes).unwrap();
+    let (lambda, options) = (1e-4 * problem.mean_square(), LogisticOptions::default());
+    let fit = problem.fit(lambda, &options, None, &mut Quiet).unwrap();
+    assert_eq!(fit.status, Status::Converged);
+}

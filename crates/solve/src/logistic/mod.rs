@@ -45,7 +45,12 @@ use crate::error::{SolveError, check_len, check_positive};
 use crate::factor::{ThinSvd, check_finite};
 use crate::quadratic::HeadFit;
 use crate::quadratic::head::centre_columns;
-use crate::status::{Observer, Record, Status};
+use crate::status::{Observer, Quiet, Record, Status};
+
+/// Relative gradient norm reached on the path of penalties.
+const ROUGH: f64 = 1e-2;
+/// Quotient of two penalties of the path.
+const FALL: f64 = 10.0;
 
 /// When to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,7 +153,9 @@ impl LogisticRegression {
         (0..r).map(|j| self.data.column_square(j)).sum::<f64>() / n as f64
     }
 
-    /// Minimises with `Lambda = lambda`, from `warm` (a fit on the same training set) or from zero.
+    /// Minimises with `Lambda = lambda`, from `warm` (a fit on the same training set), or along a path
+    /// of falling penalties from zero: with little penalty the first steps from zero would go so far
+    /// that probabilities are 0 or 1 to rounding, where the Hessian is no guide.
     ///
     /// # Errors
     /// When `lambda` or the tolerance is not positive, or `warm` belongs to another training set.
@@ -161,8 +168,11 @@ impl LogisticRegression {
     ) -> Result<LogisticFit, SolveError> {
         check_positive("Lambda", lambda)?;
         check_positive("tolerance", options.tolerance)?;
-        let start = warm.map(|fit| &fit.theta);
-        let end = newton::minimise(&self.data, lambda, options, start, observer)?;
+        let start = match warm {
+            Some(fit) => Some(fit.theta.clone()),
+            None => self.along_the_path(lambda, options)?,
+        };
+        let end = newton::minimise(&self.data, lambda, options, start.as_ref(), observer)?;
         let certificate = certificate(&self.data, lambda, &end.iterate);
         Ok(LogisticFit {
             head: self.head(&end.iterate.theta),
@@ -173,6 +183,27 @@ impl LogisticRegression {
             history: end.history,
             theta: end.iterate.theta,
         })
+    }
+
+    /// Rough minimisers for penalties from [`Self::mean_square`] down to just above `lambda`, each the
+    /// start of the next; the last of them, if there is any.
+    fn along_the_path(
+        &self,
+        lambda: f64,
+        options: &LogisticOptions,
+    ) -> Result<Option<Mat<f64>>, SolveError> {
+        let rough = LogisticOptions {
+            tolerance: ROUGH.max(options.tolerance),
+            ..*options
+        };
+        let mut theta = None;
+        let mut penalty = self.mean_square();
+        while penalty > lambda * FALL.sqrt() {
+            let end = newton::minimise(&self.data, penalty, &rough, theta.as_ref(), &mut Quiet)?;
+            theta = Some(end.iterate.theta);
+            penalty /= FALL;
+        }
+        Ok(theta)
     }
 
     /// Weights and bias in the features' own coordinates.
