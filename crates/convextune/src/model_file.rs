@@ -17,8 +17,8 @@ use convextune_solve::faer::Mat;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::finetune::{FitOptions, HeadInit, LqfModel, Method};
-use crate::linearize::{Copies, Linearization};
+use crate::finetune::{FitOptions, LqfModel, Method};
+use crate::linearize::{Copies, Linearization, batch_of_copies};
 use crate::progress::Reporter;
 use crate::report::FitReport;
 use crate::samples::Samples;
@@ -83,9 +83,11 @@ impl Model {
         } = &self.body;
         let (options, classes) = (&self.header.options, bias.len());
         let first = *first_trainable;
-        let lin = Linearization::new(network, first, samples, options.batch, reporter)?;
+        let copies = options.copies(classes);
+        let batch = batch_of_copies(network, first, options.batch, copies);
+        let lin = Linearization::new(network, first, samples, batch, reporter)?;
         let outputs = if options.method == Method::Lqf {
-            let jacobian = Copies::new(&lin, classes / lin.outputs().max(1))?;
+            let jacobian = Copies::new(&lin, copies)?;
             let u: Vec<f64> = u.iter().map(|u| f64::from(*u)).collect();
             let (f0, mut ju) = jacobian.outputs_at(&u)?;
             if *keep_f0 {
@@ -106,7 +108,7 @@ impl Model {
     pub fn save(&self, path: &Path) -> Result<(), Error> {
         let network = &self.body.network;
         let mut tensors = BTreeMap::new();
-        let copies = copies(&self.header);
+        let copies = self.header.options.copies(self.header.classes.len());
         let offset = network.parameters().len() - self.body.u.len() / copies;
         for p in network.graph().parameters() {
             let name = format!(
@@ -193,18 +195,6 @@ fn unusable(path: &Path, reason: String) -> Error {
     }
 }
 
-/// Copies of the trained weights that a model has.
-fn copies(header: &Header) -> usize {
-    let FitOptions {
-        method, head_init, ..
-    } = &header.options;
-    if *method == Method::Lqf && *head_init == HeadInit::Common {
-        header.classes.len()
-    } else {
-        1
-    }
-}
-
 fn role_name(role: Role) -> &'static str {
     match role {
         Role::Kernel => "kernel",
@@ -224,7 +214,8 @@ fn assemble(
     let mut graph = backbone.graph();
     let slope = header.options.leaky_slope as f32;
     graph.swap_activation(|activation| activation.leaky(slope));
-    let (classes, copies) = (header.classes.len(), copies(header));
+    let classes = header.classes.len();
+    let copies = header.options.copies(classes);
     let linear = convextune_model::ops::Linear {
         cin: backbone.features(),
         cout: classes / copies,

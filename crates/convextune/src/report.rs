@@ -26,7 +26,8 @@ pub struct FitReport {
     pub test_error: Option<f64>,
     /// Share of training samples classified wrongly.
     pub train_error: f64,
-    /// Leave-one-out error where it is exact and honest (`lqf-fc`).
+    /// Leave-one-out error where it is exact and honest (`lqf-fc`, and `lqf` with a copy of the
+    /// weights for every class).
     pub leave_one_out_error: Option<f64>,
     /// L(u) at the returned point.
     pub objective: f64,

@@ -1,4 +1,4 @@
-//! Linear quadratic fine-tuning: the whole network, linearised, fitted to its proven minimum.
+//! Linear quadratic fine-tuning: the network, linearised, fitted to its proven minimum.
 
 use convextune_model::graph::{Network, NodeId};
 use convextune_model::ops::Op;
@@ -17,9 +17,13 @@ use super::plan::{KERNEL_BYTES, Plan, Sizes, multiply_adds, plan};
 use super::prepared::{Statistics, statistics};
 use super::prior::{LambdaSource, Prior, choose, iterations};
 use crate::error::Error;
-use crate::linearize::{Copies, Linearization};
+use crate::linearize::{Copies, Linearization, batch_of_copies};
 use crate::progress::Reporter;
 use crate::samples::Samples;
+
+/// Outputs of the frozen stages that are kept in memory, at most; beyond, every pass computes them
+/// again.
+const FROZEN_BYTES: usize = 4 << 30;
 
 /// A fitted linearised network: `f(x) = [f0(x)] + J(x) u + b`.
 #[derive(Clone, Debug)]
@@ -106,8 +110,14 @@ pub fn fit_lqf(
 ) -> Result<LqfFit, Error> {
     let network = with_initial_head(backbone, data, options, reporter)?;
     let first = first_trainable(&network, options)?;
-    let cut = network.graph().cut_before(first);
-    let split = network.split(cut, data.samples.shape())?;
+    let copies = options.copies(data.classes);
+    let batch = batch_of_copies(&network, first, options.batch, copies);
+    let mut cut = network.graph().cut_before(first);
+    let mut split = network.split(cut, data.samples.shape())?;
+    if frozen_bytes(&split.prefix, data.samples) > FROZEN_BYTES {
+        cut = 0;
+        split = network.split(cut, data.samples.shape())?;
+    }
     let frozen;
     let samples = if cut > 0 {
         reporter.stage("frozen stages", data.samples.len() as u64);
@@ -119,11 +129,7 @@ pub fn fit_lqf(
         data.samples
     };
     let trainable = first.saturating_sub(split.shift);
-    let lin = Linearization::new(&split.suffix, trainable, samples, options.batch, reporter)?;
-    let copies = match options.head_init {
-        HeadInit::Common => data.classes,
-        HeadInit::Random | HeadInit::Ridge | HeadInit::Split => 1,
-    };
+    let lin = Linearization::new(&split.suffix, trainable, samples, batch, reporter)?;
     let jacobian = Copies::new(&lin, copies)?;
     let solved = solve(&lin, &jacobian, data, options, checkpoints, reporter)?;
     let u = solved.solution.x.iter().map(|v| *v as f32).collect();
@@ -141,9 +147,19 @@ pub fn fit_lqf(
     })
 }
 
+/// Bytes of the frozen stages' outputs over all samples.
+fn frozen_bytes(prefix: &Network<f32>, samples: &Samples) -> usize {
+    let shapes = prefix.graph().shapes(samples.shape());
+    let last = shapes.ok().and_then(|s| s.last().map(|s| s.len()));
+    4 * samples.len() * last.unwrap_or(0)
+}
+
 /// Where training begins: where the options say, else with the last layer before the head where
 /// every class has a copy of it, else at the input.
-fn first_trainable(network: &Network<f32>, options: &FitOptions) -> Result<NodeId, Error> {
+pub(crate) fn first_trainable(
+    network: &Network<f32>,
+    options: &FitOptions,
+) -> Result<NodeId, Error> {
     let graph = network.graph();
     if let Some(stage) = &options.linearize_from {
         return Ok(graph.find(stage)?);

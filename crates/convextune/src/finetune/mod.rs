@@ -13,6 +13,7 @@ mod prior;
 
 pub use checkpoints::{Checkpoint, CheckpointView, Checkpoints, NoCheckpoints};
 pub use head_only::{HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted};
+pub(crate) use lqf::first_trainable;
 pub use lqf::{LqfFit, LqfModel, LqfRecord, TrainingSet, fit_lqf};
 pub use options::{
     BackboneWeight, FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay,

@@ -125,6 +125,17 @@ pub struct FitOptions {
     pub seed: u64,
 }
 
+impl FitOptions {
+    /// Copies of the trained weights in a model of `classes` classes: as many with
+    /// [`HeadInit::Common`], otherwise one.
+    pub fn copies(&self, classes: usize) -> usize {
+        match (self.method, self.head_init) {
+            (Method::Lqf, HeadInit::Common) => classes,
+            _ => 1,
+        }
+    }
+}
+
 impl Default for FitOptions {
     fn default() -> Self {
         Self {

@@ -13,7 +13,7 @@
 //!
 //! F is the number of multiply-adds of one sample's forward pass. The decision falls in two steps.
 //! Before the prior is known: the exact kernel, if that is cheapest, and always where every class has
-//! a copy of the weights ([`HeadInit::Common`]) and N <= 20,000, since it is `N x N` then; the sketch, if the choice of
+//! a copy of the weights ([`HeadInit::Common`]) and N <= 12,000, since it is `N x N` then; the sketch, if the choice of
 //! the prior will sketch all rows anyway; otherwise open. Afterwards, an open choice is settled by
 //! iterations: those without preconditioner and with the features' are counted on the part of the
 //! kernel that chose the prior ([`convextune_solve::quadratic::dual_iterations`]) and grow with the
@@ -40,6 +40,8 @@ const SKETCH_BYTES: usize = 3 << 30;
 const SKETCH_SIZES: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16_384, 32_768];
 /// Bytes of Jacobian rows that the dual kernel stores at a time.
 pub(crate) const KERNEL_BYTES: usize = 2 << 30;
+/// Samples up to which the one kernel of all classes is formed: several such matrices are held.
+const LARGEST_COMMON: usize = 12_000;
 /// Rows NC up to which an `NC x NC` matrix is formed.
 const LARGEST_KERNEL: usize = 20_000;
 
@@ -48,7 +50,7 @@ const LARGEST_KERNEL: usize = 20_000;
 pub struct Sizes {
     /// N.
     pub samples: usize,
-    /// C.
+    /// C, outputs of the network: 1 where every class has a copy of the weights.
     pub classes: usize,
     /// D.
     pub weights: usize,
@@ -135,13 +137,15 @@ pub fn plan(sizes: &Sizes, options: &FitOptions) -> Plan {
         SolverChoice::Dual => true,
         SolverChoice::Pcg => false,
         SolverChoice::Auto if options.head_init == HeadInit::Common => {
-            open && rows <= LARGEST_KERNEL
+            open && rows <= LARGEST_COMMON
         }
         SolverChoice::Auto => open && rows <= LARGEST_KERNEL && sizes.dual_cost() < sketch_cost,
     };
     let precondition = match options.precondition {
         PreconditionerChoice::Auto if dual => PreconditionerChoice::None,
-        PreconditionerChoice::Auto if is_whole(sizes.samples, sizes.classes) => {
+        PreconditionerChoice::Auto
+            if options.head_init != HeadInit::Common && is_whole(sizes.samples, sizes.classes) =>
+        {
             PreconditionerChoice::Sketch
         }
         choice => choice,
@@ -252,8 +256,8 @@ mod tests {
     #[test]
     fn copies_of_the_weights_take_the_closed_form() {
         let solver = |samples| plan(&sizes(samples, 1), &FitOptions::default()).solver;
-        assert_eq!(solver(LARGEST_KERNEL), SolverChoice::Dual);
-        assert_eq!(solver(LARGEST_KERNEL + 1), SolverChoice::Pcg);
+        assert_eq!(solver(LARGEST_COMMON), SolverChoice::Dual);
+        assert_eq!(solver(LARGEST_COMMON + 1), SolverChoice::Pcg);
     }
 
     #[test]

@@ -260,7 +260,7 @@ pub(super) fn iterations(
         mu,
     )?;
     let t = part.target(t, classes);
-    let t = column(&t, 0, part.classes.len() / classes_of_kernel);
+    let t = hardest(&t, part.classes.len() / classes_of_kernel);
     let plain = Identity(t.len());
     let count =
         |m: &dyn Preconditioner| dual_iterations(&kernel, prior.lambda, m, &t, (tolerance, LIMIT));
@@ -314,6 +314,18 @@ pub(super) fn leave_one_out(
         out.zip(residual).for_each(|(out, r)| *out = r);
     }
     Ok(residuals)
+}
+
+/// Of a row-major matrix of `columns` columns the one that varies most.
+fn hardest(t: &[f64], columns: usize) -> Vec<f64> {
+    let variance = |c: &Vec<f64>| {
+        let mean = c.iter().sum::<f64>() / c.len() as f64;
+        c.iter().map(|t| (t - mean).powi(2)).sum::<f64>()
+    };
+    (0..columns)
+        .map(|j| column(t, j, columns))
+        .max_by(|a, b| variance(a).total_cmp(&variance(b)))
+        .unwrap_or_default()
 }
 
 /// Column `j` of a row-major matrix of `columns` columns.

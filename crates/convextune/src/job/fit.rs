@@ -10,12 +10,39 @@ use super::Job;
 use crate::error::Error;
 use crate::finetune::features::Features;
 use crate::finetune::{
-    Checkpoints, FitOptions, HeadOnlyFit, LqfModel, Method, TrainingSet, error_rate, fit_fc,
-    fit_lqf, fit_lqf_fc,
+    Checkpoints, FitOptions, HeadInit, HeadOnlyFit, LqfModel, Method, TrainingSet, error_rate,
+    first_trainable, fit_fc, fit_lqf, fit_lqf_fc,
 };
+use crate::linearize::UNKNOWNS;
 use crate::model_file::{FORMAT_VERSION, HEAD, Header, Model};
 use crate::progress::Reporter;
 use crate::report::{FitReport, peak_memory};
+
+/// The options, or with weights shared by the classes where a copy for each would be too much and
+/// the stage is not given.
+fn within_reach(
+    (network, features): (&Network<f32>, usize),
+    classes: usize,
+    options: &FitOptions,
+    reporter: &dyn Reporter,
+) -> Result<FitOptions, Error> {
+    let (copies, mut options) = (options.copies(classes), options.clone());
+    if copies == 1 || options.linearize_from.is_some() {
+        return Ok(options);
+    }
+    let first = first_trainable(network, &options)?;
+    let weights = network.parameters().len() - network.parameter_range(first).start + features;
+    if weights * copies <= UNKNOWNS {
+        return Ok(options);
+    }
+    let stage = &network.graph().nodes()[first].name;
+    reporter.note(&format!(
+        "{classes} copies of the {weights} weights from {stage} on are too many: the classes share them"
+    ));
+    options.head_init = HeadInit::Random;
+    options.linearize_from = Some(stage.clone());
+    Ok(options)
+}
 
 impl Job {
     /// Fits one model and tests it.
@@ -30,6 +57,12 @@ impl Job {
     ) -> Result<Model, Error> {
         let start = Instant::now();
         let network = self.leaky_network(options);
+        let options = &within_reach(
+            (&network, self.backbone.features()),
+            self.classes.len(),
+            options,
+            reporter,
+        )?;
         let (body, mut report) = match options.method {
             Method::Lqf => self.fit_linearised(&network, options, checkpoints, reporter)?,
             Method::LqfFc | Method::Fc => self.fit_head(&network, options, reporter)?,
@@ -192,5 +225,24 @@ impl Job {
             peak_memory_bytes: None,
             skipped: self.skipped.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linearize::tests::network;
+    use crate::progress::Silent;
+
+    #[test]
+    fn classes_share_the_weights_where_copies_would_be_too_many() {
+        let whole = network();
+        let body = whole.truncated(whole.graph().output() - 1);
+        let asked = FitOptions::default();
+        let of = |classes| within_reach((&body, 6), classes, &asked, &Silent).unwrap();
+        assert_eq!(of(1000), asked);
+        let shared = of(UNKNOWNS / 100);
+        assert_eq!(shared.head_init, HeadInit::Random);
+        assert_eq!(shared.linearize_from.as_deref(), Some("blocks.1.grouped"));
     }
 }

@@ -19,6 +19,7 @@
 
 use std::ops::Range;
 
+use convextune_model::graph::{Network, NodeId};
 use convextune_model::kernels::gemm::{Mat, MatMut, gemm_parallel};
 use convextune_model::tensor::{Scalar, Shape, Tensor};
 use convextune_solve::{LinearOperator, OperatorError, Work};
@@ -32,7 +33,24 @@ const GRADIENTS: usize = 1 << 25;
 /// Columns of G that one product takes: bounds the error of sums in `T`.
 const DEPTH: usize = 1 << 14;
 /// Most unknowns: a vector of them takes 8 bytes each, and a solver holds several.
-const UNKNOWNS: usize = 1 << 28;
+pub const UNKNOWNS: usize = 1 << 28;
+/// Most samples that a sum in `T` runs over.
+const RUN: usize = 1 << 10;
+
+/// Samples that travel together, at most `batch`: fewer where their rows of G are long.
+pub fn batch_of_copies<T: Scalar>(
+    network: &Network<T>,
+    first_trainable: NodeId,
+    batch: usize,
+    copies: usize,
+) -> usize {
+    if copies == 1 {
+        return batch;
+    }
+    let before = network.parameter_range(first_trainable).start;
+    let weights = network.parameters().len() - before;
+    batch.min((GRADIENTS / weights.max(1)).max(1))
+}
 
 /// A linearisation with `copies` copies of its weights; with one copy, the linearisation itself.
 pub struct Copies<'a, T = f32> {
@@ -51,8 +69,11 @@ impl<'a, T: Scalar> Copies<'a, T> {
     /// # Errors
     /// When there would be too many unknowns to hold.
     pub fn new(lin: &'a Linearization<'a, T>, copies: usize) -> Result<Self, Error> {
-        debug_assert!(copies == 1 || lin.outputs() == 1);
         let weights = lin.cols();
+        if copies > 1 && lin.outputs() != 1 {
+            let message = "classes that have a copy of the weights each share one row of the head";
+            return Err(Error::Usage(message.into()));
+        }
         if copies > 1 && weights.saturating_mul(copies) > UNKNOWNS {
             return Err(Error::Usage(format!(
                 "a copy of {weights} weights for each of {copies} classes is more than this \
@@ -64,7 +85,7 @@ impl<'a, T: Scalar> Copies<'a, T> {
             lin,
             weights,
             number: copies,
-            run: (GRADIENTS / weights / lin.batch).max(1) * lin.batch,
+            run: (RUN.min(GRADIENTS / weights) / lin.batch).max(1) * lin.batch,
         })
     }
 
@@ -216,28 +237,6 @@ impl<T: Scalar> LinearOperator for Copies<'_, T> {
         })
         .map_err(OperatorError::new)?;
         self.count(0, 1);
-        Ok(())
-    }
-
-    fn apply_normal(
-        &self,
-        x: &[f64],
-        image: &mut [f64],
-        out: &mut [f64],
-    ) -> Result<(), OperatorError> {
-        if self.number == 1 {
-            return self.lin.apply_normal(x, image, out);
-        }
-        out.fill(0.0);
-        let u: Vec<T> = narrow(x);
-        let mut gw = vec![T::ZERO; out.len()];
-        self.for_gradients(|samples, _, g| {
-            let image = &mut image[self.rows_of(&samples)];
-            self.times(g, &u, image);
-            self.add_adjoint(g, image, &mut gw, out);
-        })
-        .map_err(OperatorError::new)?;
-        self.count(1, 1);
         Ok(())
     }
 

@@ -61,6 +61,7 @@ impl<T: Scalar> Linearization<'_, T> {
             self.add_run(&run, &mut kernel, &mut features)?;
         }
         let rest = Dense::from_fn(nc, nc, |i, j| kernel[i * nc + j]);
+        drop(kernel);
         let d = features.len() / n.max(1);
         let features = Dense::from_fn(n, d, |i, j| features[i * d + j].to_f64());
         Ok(KernelParts::new(rest, features.as_ref())?)

@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
-pub use copies::Copies;
+pub use copies::{Copies, UNKNOWNS, batch_of_copies};
 pub use curvature::{Curvature, CurvatureOptions};
 pub use sketch::{SketchOptions, SketchedRows};
 

@@ -159,3 +159,9 @@ fn leaving_out_is_the_same_for_copies_and_for_the_whole_kernel() {
         assert!((got - want).abs() < 1e-12);
     }
 }
+
+/// A class that the part has no sample of has the target 0, and says nothing about iterations.
+#[test]
+fn iterations_are_counted_for_the_target_that_varies_most() {
+    assert_eq!(hardest(&[0.0, 1.0, 9.0, 0.0, -1.0, 9.0], 3), [1.0, -1.0]);
+}
