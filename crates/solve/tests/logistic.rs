@@ -238,7 +238,7 @@ fn many_saturated_classes_converge() {
     let phi = Matrix::from_fn(8 * classes, features, |i, j| {
         (centres.at(i % classes, j) + 0.3 * noise.at(i, j)).max(0.0)
     });
-    let label = |i: usize| if i % 17 == 0 { i / 17 } else { i };
+    let label = |i: usize| if i.is_multiple_of(17) { i / 17 } else { i };
     let labels: Vec<usize> = (0..8 * classes).map(|i| label(i) % classes).collect();
     let problem = LogisticRegression::new(phi.faer().as_ref(), &labels, classes).unwrap();
     let (lambda, options) = (1e-4 * problem.mean_square(), LogisticOptions::default());

@@ -150,7 +150,7 @@ pub fn fit_lqf(
 /// Bytes of the frozen stages' outputs over all samples.
 fn frozen_bytes(prefix: &Network<f32>, samples: &Samples) -> usize {
     let shapes = prefix.graph().shapes(samples.shape());
-    let last = shapes.ok().and_then(|s| s.last().map(|s| s.len()));
+    let last = shapes.ok().and_then(|s| s.last().map(Shape::len));
     4 * samples.len() * last.unwrap_or(0)
 }
 
