@@ -2,6 +2,7 @@
 
 use convextune_model::graph::{Network, NodeId};
 use convextune_model::ops::Op;
+use convextune_model::tensor::Shape;
 use convextune_solve::faer::Mat;
 use convextune_solve::quadratic::{PcgOptions, RidgeProblem, Start};
 use convextune_solve::{Centred, Certificate, LinearOperator, Scaled, Solution, Status, Work};
