@@ -20,7 +20,7 @@ pub fn run(args: &InfoArgs) -> Result<()> {
         ("model", args.model.display().to_string()),
         ("format version", header.format_version.to_string()),
         ("trained from", header.first_trainable.clone()),
-        ("trained weights", model.body.u.len().to_string()),
+        ("trained weights", trained(&model)),
         ("training set", header.training_set.clone()),
         ("split", summary::split(&header.split)),
         ("seed", options.seed.to_string()),
@@ -30,4 +30,16 @@ pub fn run(args: &InfoArgs) -> Result<()> {
     rows.extend(summary::rows(&header.report));
     rows.push(("classes", header.classes.join(", ")));
     print(&pairs(&rows))
+}
+
+/// How many weights were trained, and in how many copies.
+fn trained(model: &Model) -> String {
+    let classes = model.header.classes.len();
+    let copies = model.header.options.copies(classes);
+    let count = model.body.u.len() / copies.max(1);
+    if copies == 1 {
+        count.to_string()
+    } else {
+        format!("{count}, a copy for each of {classes} classes")
+    }
 }

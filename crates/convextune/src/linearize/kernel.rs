@@ -1,8 +1,9 @@
 //! The dual kernel K = J J' exactly: layer by layer, never all of J at once.
 //!
 //! K is the sum over layers of J_l J_l'. A run of layers whose rows fit in the memory allowed is
-//! stored for all samples (`NC x D_run`; a wide layer is cut into several), multiplied by its transpose, and dropped. Each run costs
-//! C backward passes a sample. The head's part is (Phi Phi') (x) I_C and costs nothing; it is kept
+//! stored for all samples (`NC x D_run`; a wide layer is cut into several), multiplied by its
+//! transpose, and dropped. Each run costs C backward passes a sample. A fully connected layer's part
+//! comes from what it read and its output gradients, without its rows. The head's part is (Phi Phi') (x) I_C and costs nothing; it is kept
 //! apart, so that the weight of the backbone against it can be chosen afterwards.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::ops::Range;
 
 use convextune_model::graph::{LayerGradient, NodeId};
 use convextune_model::kernels::gemm::{Mat, MatMut, gemm_parallel};
+use convextune_model::ops::Op;
 use convextune_model::tensor::Scalar;
 use convextune_solve::LinearOperator;
 use convextune_solve::quadratic::KernelParts;
@@ -17,6 +19,7 @@ use faer::Mat as Dense;
 use rayon::prelude::*;
 
 use super::Linearization;
+use super::gradients::Rows;
 use crate::error::Error;
 
 /// Columns of a run, at least.
@@ -45,6 +48,50 @@ impl Slot {
     }
 }
 
+/// What a fully connected layer read, x (`N x m`), and its output gradients g (`NC x n`). Its weight
+/// gradients are outer products, of which neither the weights nor the rows need be formed:
+/// `<x_i g_r', x_j g_s'> = (x_i'x_j) (g_r'g_s)`, and a bias adds 1 to the first factor.
+#[derive(Default)]
+struct Outer<T> {
+    x: Vec<T>,
+    g: Vec<T>,
+    bias: bool,
+}
+
+impl<T: Scalar> Outer<T> {
+    fn add(&mut self, layer: &LayerGradient<'_, T>, rows: &Rows, classes: usize) {
+        let (r, width) = (rows.directions.len(), layer.cotangent.g.shape.image_len());
+        if rows.directions.start == 0 {
+            self.x.extend_from_slice(layer.primal.inputs[0].data);
+            self.g.resize(rows.samples.end * classes * width, T::ZERO);
+            self.bias =
+                layer.weights.parameters.len() > width * layer.primal.inputs[0].shape.image_len();
+        }
+        for (k, g) in layer.cotangent.g.data.chunks_exact(width).enumerate() {
+            let row = (rows.samples.start + k / r) * classes + rows.directions.start + k % r;
+            self.g[row * width..(row + 1) * width].copy_from_slice(g);
+        }
+    }
+
+    fn add_gram(&self, (samples, rows): (usize, usize), kernel: &mut [f64]) {
+        let gram = |a: &[T], n: usize| {
+            let mut gram = vec![0.0; n * n];
+            add_gram(a, n, a.len() / n.max(1), &mut gram);
+            gram
+        };
+        let (x, g) = (gram(&self.x, samples), gram(&self.g, rows));
+        let (c, bias) = (rows / samples.max(1), f64::from(u8::from(self.bias)));
+        kernel
+            .par_iter_mut()
+            .zip(&g)
+            .enumerate()
+            .for_each(|(k, (kernel, g))| {
+                let (i, j) = (k / rows / c, k % rows / c);
+                *kernel += (x[i * samples + j] + bias) * g;
+            });
+    }
+}
+
 /// Rows of the stored block that one product takes: bounds the error of sums in `T`.
 const DEPTH: usize = 1 << 14;
 
@@ -56,9 +103,12 @@ impl<T: Scalar> Linearization<'_, T> {
     pub fn kernel(&self, memory: usize) -> Result<KernelParts, Error> {
         let (n, nc) = (self.samples().len(), self.rows());
         let mut kernel = vec![0.0f64; nc * nc];
-        let mut features = Vec::new();
+        let (mut features, mut outer) = (Vec::new(), BTreeMap::new());
         for run in self.layer_runs(memory / (size_of::<T>() * nc).max(1)) {
-            self.add_run(&run, &mut kernel, &mut features)?;
+            self.add_run(&run, &mut kernel, (&mut features, &mut outer))?;
+        }
+        for layer in outer.values() {
+            layer.add_gram((n, nc), &mut kernel);
         }
         let rest = Dense::from_fn(nc, nc, |i, j| kernel[i * nc + j]);
         drop(kernel);
@@ -73,13 +123,16 @@ impl<T: Scalar> Linearization<'_, T> {
             .len()
     }
 
-    /// Runs of trainable layers (head excluded), each of at most `width` weights: what of each
-    /// node is in it. A layer that is wider by itself takes several runs.
+    /// Runs of trainable layers (head and fully connected ones excluded), each of at most `width`
+    /// weights: what of each node is in it. A layer that is wider by itself takes several runs.
     fn layer_runs(&self, width: usize) -> Vec<BTreeMap<NodeId, Slot>> {
         let width = width.max(NARROWEST);
         let mut runs: Vec<BTreeMap<NodeId, Slot>> = vec![BTreeMap::new()];
         let mut used = 0;
         for node in (self.first_trainable()..self.head()).rev() {
+            if self.is_linear(node) {
+                continue;
+            }
             let of = self.network().parameter_range(node).len();
             for first in (0..of).step_by(width) {
                 let weights = first..(first + width).min(of);
@@ -104,12 +157,17 @@ impl<T: Scalar> Linearization<'_, T> {
         runs
     }
 
-    /// `kernel += J_run J_run'`.
+    fn is_linear(&self, node: NodeId) -> bool {
+        matches!(self.network().graph().nodes()[node].op, Op::Linear(_))
+    }
+
+    /// `kernel += J_run J_run'`; the first run also collects the head's input and what the fully
+    /// connected layers read and were told.
     fn add_run(
         &self,
         run: &BTreeMap<NodeId, Slot>,
         kernel: &mut [f64],
-        features: &mut Vec<T>,
+        (features, outer): (&mut Vec<T>, &mut BTreeMap<NodeId, Outer<T>>),
     ) -> Result<(), Error> {
         let (c, head) = (self.outputs(), self.head());
         let width = run.values().map(|slot| slot.columns.end).max().unwrap_or(0);
@@ -118,6 +176,9 @@ impl<T: Scalar> Linearization<'_, T> {
         self.for_jacobian_rows(|layer, rows| {
             if layer.node == head && first_run && rows.directions.start == 0 {
                 features.extend_from_slice(layer.primal.inputs[0].data);
+            }
+            if layer.node != head && first_run && self.is_linear(layer.node) {
+                outer.entry(layer.node).or_default().add(layer, rows, c);
             }
             let Some(slot) = run.get(&layer.node) else {
                 return;
