@@ -1,25 +1,15 @@
 //! Iterations and work of every solver and preconditioner on one problem, at one Lambda.
 
-use std::path::PathBuf;
-
 use convextune::finetune::NoCheckpoints;
 
-use crate::study::{Lines, open, options};
+use crate::study::{Lines, Place, options};
 
 /// Options of `convergence`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder with `train` and `test`.
-    folder: PathBuf,
-    /// Backbone.
-    #[arg(long)]
-    backbone: Option<String>,
-    /// Weight file.
-    #[arg(long)]
-    weights: Option<PathBuf>,
-    /// Side of the images.
-    #[arg(long)]
-    image_size: Option<usize>,
+    /// Where to measure.
+    #[command(flatten)]
+    place: Place,
     /// Options that all solvers share, as a JSON object.
     #[arg(long, default_value = "{}")]
     shared: String,
@@ -34,12 +24,7 @@ pub struct Args {
 
 /// One JSON line a solver. The first one chooses the prior; the others use it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let job = open(
-        args.folder.clone(),
-        args.backbone.clone(),
-        args.weights.clone(),
-        args.image_size,
-    )?;
+    let job = args.place.open()?;
     let mut shared: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(&args.shared)?;
     for solver in &args.solvers {
@@ -60,7 +45,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         println!(
             "{}",
             serde_json::json!({
-                "folder": args.folder, "solver": solver, "lambda": report.lambda_total,
+                "folder": args.place.folder, "solver": solver, "lambda": report.lambda_total,
                 "iterations": report.iterations, "preconditioner_cost": report.preconditioner_cost,
                 "relative_gradient_norm": report.relative_gradient_norm,
                 "bound": report.suboptimality_bound_relative, "objective": report.objective,

@@ -10,7 +10,7 @@ use convextune::samples::Samples;
 use convextune_model::graph::Network;
 use convextune_model::tensor::Shape;
 
-use crate::study::{Lines, open};
+use crate::study::{Lines, Place};
 
 /// Pictures that travel through the network together.
 const BATCH: usize = 16;
@@ -18,17 +18,9 @@ const BATCH: usize = 16;
 /// Options of `gradients`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder with `train` and `test`.
-    folder: PathBuf,
-    /// Backbone.
-    #[arg(long)]
-    backbone: Option<String>,
-    /// Weight file.
-    #[arg(long)]
-    weights: Option<PathBuf>,
-    /// Side of the images.
-    #[arg(long)]
-    image_size: Option<usize>,
+    /// Where to measure.
+    #[command(flatten)]
+    place: Place,
     /// Directions in the space of features, raw f32, `R x d`: gradients are those of their products
     /// with the features.
     #[arg(long)]
@@ -96,12 +88,7 @@ fn write<T: Copy>(path: &Path, values: &[T], bytes: fn(T) -> Vec<u8>) -> anyhow:
 
 /// One file a sketch.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let job = open(
-        args.folder.clone(),
-        args.backbone.clone(),
-        args.weights.clone(),
-        args.image_size,
-    )?;
+    let job = args.place.open()?;
     fs::create_dir_all(&args.output)?;
     let (test, hidden) = job.test().map_or((None, &[][..]), |(s, l)| (Some(s), l));
     let all = pictures(job.train(), test, args.mirror)?;

@@ -8,11 +8,11 @@ use convextune::progress::Reporter;
 use convextune_model::images::Holdout;
 use convextune_solve::Record;
 
-/// Options of `study`.
+/// An image set and a network.
 #[derive(clap::Args)]
-pub struct Args {
+pub struct Place {
     /// Folder with `train` and `test`.
-    folder: PathBuf,
+    pub folder: PathBuf,
     /// Backbone.
     #[arg(long)]
     backbone: Option<String>,
@@ -22,6 +22,14 @@ pub struct Args {
     /// Side of the images.
     #[arg(long)]
     image_size: Option<usize>,
+}
+
+/// Options of `study`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where to measure.
+    #[command(flatten)]
+    place: Place,
     /// Fits to run: JSON objects that override the default options, such as `{"method":"fc"}`.
     #[arg(long = "fit", required = true)]
     fits: Vec<String>,
@@ -40,25 +48,22 @@ pub fn options(overrides: &str) -> anyhow::Result<FitOptions> {
     Ok(serde_json::from_value(value)?)
 }
 
-/// Opens a job on a folder that is laid out as train and test.
-pub fn open(
-    folder: PathBuf,
-    backbone: Option<String>,
-    weights: Option<PathBuf>,
-    image_size: Option<usize>,
-) -> anyhow::Result<Job> {
-    let job = JobOptions {
-        folder,
-        backbone,
-        weights,
-        image_size,
-        holdout: Holdout::Auto,
-        test: None,
-        cache_memory: 4 << 30,
-        skip_unreadable: false,
-        seed: 0,
-    };
-    Ok(Job::open(&job, &Lines)?)
+impl Place {
+    /// Opens a job on the folder, which is laid out as train and test.
+    pub fn open(&self) -> anyhow::Result<Job> {
+        let job = JobOptions {
+            folder: self.folder.clone(),
+            backbone: self.backbone.clone(),
+            weights: self.weights.clone(),
+            image_size: self.image_size,
+            holdout: Holdout::Auto,
+            test: None,
+            cache_memory: 4 << 30,
+            skip_unreadable: false,
+            seed: 0,
+        };
+        Ok(Job::open(&job, &Lines)?)
+    }
 }
 
 /// Progress as lines on standard error.
@@ -82,19 +87,14 @@ impl Reporter for Lines {
 
 /// One JSON line a fit.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let job = open(
-        args.folder.clone(),
-        args.backbone.clone(),
-        args.weights.clone(),
-        args.image_size,
-    )?;
+    let job = args.place.open()?;
     for fit in &args.fits {
         let options = options(fit)?;
         let model = job.fit(&options, &mut NoCheckpoints, &Lines)?;
         let report = serde_json::to_value(&model.header.report)?;
         println!(
             "{}",
-            serde_json::json!({ "folder": args.folder, "overrides": fit, "report": report })
+            serde_json::json!({ "folder": args.place.folder, "overrides": fit, "report": report })
         );
     }
     Ok(())
