@@ -8,13 +8,18 @@
 //! adjoint   gx = P'(g W') ,  gW = P(x)' g
 //! ```
 //!
-//! P is never stored whole: a tile of rows is gathered, used by every product that needs it, and
-//! overwritten. A pointwise convolution (1x1, stride 1) uses the image itself as P.
+//! P is never stored: forward and tangent read its rows as runs of the image or of a bordered copy
+//! of a few of its lines ([`super::bands`]). The adjoints gather or scatter tiles of it, except for
+//! a pointwise convolution (1x1, stride 1), whose P is the image.
 
 use rayon::prelude::*;
 
+use super::bands::{Band, Bands};
+use super::finish::{Finish, Part, places};
 use super::gemm::{Mat, MatMut, gemm};
 use super::patches::{Channels, Window, gather, scatter};
+use super::scratch::{Scratch, scratch};
+use super::tile::{Rows, pack, panel_width};
 use crate::tensor::Scalar;
 
 /// A convolution on images of a known size.
@@ -63,13 +68,6 @@ impl Convolution {
         Mat::strided(&w[group * cols..], self.depth(), cols, self.cout)
     }
 
-    /// Rows of a tile: as many as the cache holds, and the same number of tiles for every thread.
-    fn tile_rows(&self, pixels: usize) -> usize {
-        let share = pixels.div_ceil(rayon::current_num_threads()).max(1);
-        let tiles = share.div_ceil((TILE / self.depth()).clamp(MIN_ROWS, 4096));
-        share.div_ceil(tiles)
-    }
-
     /// Output pixels of all images.
     fn pixels<T>(&self, y: &[T]) -> usize {
         y.len() / self.cout
@@ -105,68 +103,127 @@ impl Convolution {
         f(Mat::new(tile, rows, depth));
     }
 
-    /// `y = P(x) W`, or `y += P(x) W`.
-    pub fn forward<T: Scalar>(&self, x: &[T], w: &[T], accumulate: bool, y: &mut [T]) {
-        let rows = self.tile_rows(self.pixels(y));
-        y.par_chunks_mut(rows * self.cout)
-            .enumerate()
-            .for_each_init(Vec::new, |scratch, (i, y)| {
-                let tile = (i * rows, y.len() / self.cout);
-                for group in 0..self.groups {
-                    self.with_patches(x, group, tile, scratch, |p| {
-                        gemm(
-                            self.columns(y, group),
-                            accumulate,
-                            p,
-                            self.weights(w, group),
-                        );
-                    });
-                }
-            });
+    /// `z = P(x) W`, and what `finish` makes of it.
+    pub fn forward<T: Scalar>(
+        &self,
+        x: &[T],
+        w: &[T],
+        z: &mut [T],
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
+    ) {
+        let packed = self.pack(w);
+        let (lines, line) = self.task(z.len());
+        let parts = places(y, lines * line, z.len().div_ceil(lines * line));
+        let tasks = z.par_chunks_mut(lines * line).zip(parts).enumerate();
+        tasks.for_each(|(i, (z, y))| {
+            let range = i * lines..i * lines + z.len() / line;
+            self.multiply(&self.bands().cut(x, range), &packed, false, z);
+            let (first, dz) = (i * lines * line, &mut [][..]);
+            finish(Part { first, z, dz, y });
+        });
     }
 
-    /// `y = P(x) W` and `dy = P(x) dW + P(dx) W`; a missing tangent is zero.
+    /// `z = P(x) W` and `dz = P(x) dW + P(dx) W`, and what `finish` makes of them; a missing
+    /// tangent is zero.
     pub fn dual<T: Scalar>(
         &self,
         (x, w): (&[T], &[T]),
         (dx, dw): (Option<&[T]>, Option<&[T]>),
-        y: &mut [T],
-        dy: &mut [T],
+        (z, dz): (&mut [T], &mut [T]),
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
     ) {
-        let rows = self.tile_rows(self.pixels(y));
-        let len = rows * self.cout;
-        let tiles = y
-            .par_chunks_mut(len)
-            .zip(dy.par_chunks_mut(len))
+        let (packed, dpacked) = (self.pack(w), dw.map(|dw| self.pack(dw)));
+        let (lines, line) = self.task(z.len());
+        let parts = places(y, lines * line, z.len().div_ceil(lines * line));
+        let tasks = z
+            .par_chunks_mut(lines * line)
+            .zip(dz.par_chunks_mut(lines * line))
+            .zip(parts)
             .enumerate();
-        tiles.for_each_init(Vec::new, |scratch, (i, (y, dy))| {
-            let tile = (i * rows, y.len() / self.cout);
-            for group in 0..self.groups {
-                self.with_patches(x, group, tile, scratch, |p| {
-                    gemm(self.columns(y, group), false, p, self.weights(w, group));
-                    if let Some(dw) = dw {
-                        gemm(self.columns(dy, group), false, p, self.weights(dw, group));
-                    }
-                });
-                if let Some(dx) = dx {
-                    self.with_patches(dx, group, tile, scratch, |p| {
-                        gemm(
-                            self.columns(dy, group),
-                            dw.is_some(),
-                            p,
-                            self.weights(w, group),
-                        );
-                    });
-                }
+        tasks.for_each(|(i, ((z, dz), y))| {
+            let range = i * lines..i * lines + z.len() / line;
+            let band = self.bands().cut(x, range.clone());
+            self.multiply(&band, &packed, false, z);
+            match &dpacked {
+                Some(dw) => self.multiply(&band, dw, false, dz),
+                None => dz.fill(T::ZERO),
             }
+            if let Some(dx) = dx {
+                self.multiply(&self.bands().cut(dx, range), &packed, true, dz);
+            }
+            let first = i * lines * line;
+            finish(Part { first, z, dz, y });
         });
     }
 
-    /// The output channels of one group, as columns of a tile.
-    fn columns<'a, T: Scalar>(&self, y: &'a mut [T], group: usize) -> MatMut<'a, T> {
-        let rows = y.len() / self.cout;
+    fn bands(&self) -> Bands {
+        Bands::new(self.window, self.cin)
+    }
+
+    /// Output lines of a task, and numbers of a line, for an output of `len` numbers.
+    fn task(&self, len: usize) -> (usize, usize) {
+        let line = self.window.output[1] * self.cout;
+        let images = len / (line * self.window.output[0]).max(1);
+        let [sh, sw] = self.window.stride;
+        let lines = self
+            .bands()
+            .lines_of_a_task(images, self.cout + sh * sw * self.cin);
+        (lines, line)
+    }
+
+    /// The weights in panels, group after group.
+    fn pack<T: Scalar>(&self, w: &[T]) -> Vec<Scratch<T>> {
         let cols = self.group_cout();
-        MatMut::strided(&mut y[group * cols..], rows, cols, self.cout)
+        let group = |g: usize| {
+            pack(self.depth(), cols, |k| {
+                &w[k * self.cout + g * cols..][..cols]
+            })
+        };
+        (0..self.groups).map(group).collect()
+    }
+
+    /// `z (+)= P W` for the pixels of a band.
+    fn multiply<T: Scalar>(
+        &self,
+        band: &Band<'_, T>,
+        packed: &[Scratch<T>],
+        accumulate: bool,
+        z: &mut [T],
+    ) {
+        let bands = self.bands();
+        let [kh, kw] = self.window.kernel;
+        // A kernel's row is one run of the image where nothing lies between its columns.
+        let joined = self.groups == 1 && self.window.dilation[1] == 1 && bands.is_dense();
+        let (columns, run) = if joined {
+            (1, kw * self.cin)
+        } else {
+            (kw, self.cin / self.groups)
+        };
+        let taps: Vec<usize> = (0..kh * columns)
+            .map(|t| bands.tap(t / columns, t % columns))
+            .collect();
+        let width = self.window.output[1];
+        let mut base: Vec<usize> = (0..band.lines.len() * width)
+            .map(|p| band.lines[p / width] + p % width * bands.step())
+            .collect();
+        for (g, panels) in packed.iter().enumerate() {
+            Rows {
+                x: band,
+                base: &base,
+                taps: &taps,
+                run,
+                panels,
+                panel_stride: self.depth() * panel_width::<T>(),
+                cols: self.group_cout(),
+                c: &mut z[g * self.group_cout()..],
+                stride: self.cout,
+                accumulate,
+            }
+            .run();
+            base.iter_mut().for_each(|b| *b += self.cin / self.groups);
+        }
     }
 
     /// `gx (+)= P'(g W')`; a task scatters into a run of images of its own.
@@ -216,22 +273,41 @@ impl Convolution {
     }
 
     fn adjoint_input_pointwise<T: Scalar>(&self, g: &[T], w: &[T], accumulate: bool, gx: &mut [T]) {
-        let rows = self.tile_rows(self.pixels(g));
-        let tiles = gx
-            .par_chunks_mut(rows * self.cin)
-            .zip(g.par_chunks(rows * self.cout));
-        tiles.for_each(|(gx, g)| {
-            for group in 0..self.groups {
-                let channels = self.group_channels(group);
-                let count = g.len() / self.cout;
-                let gx = &mut gx[channels.first..];
-                let c = MatMut::strided(gx, count, channels.count, self.cin);
-                gemm(
-                    c,
+        let (cin, cout) = (self.cin / self.groups, self.group_cout());
+        let mut turned = scratch::<T>(w.len());
+        // W' of every group, [group][cout][cin].
+        let rows = turned.par_chunks_mut(cin).enumerate();
+        rows.for_each(|(o, row)| {
+            for (i, t) in row.iter_mut().enumerate() {
+                *t = w[i * self.cout + o];
+            }
+        });
+        let packed: Vec<Scratch<T>> = (0..self.groups)
+            .map(|g| pack(cout, cin, |k| &turned[(g * cout + k) * cin..][..cin]))
+            .collect();
+        let (lines, _) = self.task(g.len());
+        let rows = lines * self.window.output[1];
+        let tasks = gx.par_chunks_mut(rows * self.cin).enumerate();
+        tasks.for_each(|(i, gx)| {
+            let pixels = i * rows..i * rows + gx.len() / self.cin;
+            for (group, panels) in packed.iter().enumerate() {
+                let base: Vec<usize> = pixels
+                    .clone()
+                    .map(|p| p * self.cout + group * cout)
+                    .collect();
+                Rows {
+                    x: g,
+                    base: &base,
+                    taps: &[0],
+                    run: cout,
+                    panels,
+                    panel_stride: cout * panel_width::<T>(),
+                    cols: cin,
+                    c: &mut gx[group * cin..],
+                    stride: self.cin,
                     accumulate,
-                    self.group_gradient(g, group),
-                    self.weights(w, group).t(),
-                );
+                }
+                .run();
             }
         });
     }

@@ -1,10 +1,18 @@
 //! Depthwise convolution: every channel has its own small kernel; vectorised over channels.
 //!
-//! Weights lie as `[taps, channels]`.
+//! Weights lie as `[taps, channels]`. Forward, tangent and the adjoint to the weights run along
+//! the lines of [`super::bands`], four pixels or five taps at a time in registers; so does the
+//! adjoint to the input at stride one, with the kernel turned round. At other strides that gathers
+//! pixel by pixel.
 
 use rayon::prelude::*;
 
+use super::bands::{Band, Bands};
+use super::finish::{Finish, Part, nothing, places};
+use super::lanes::vectorize;
+use super::lines::{Correlation, Line};
 use super::patches::{Tap, Window};
+use super::scratch::scratch;
 use super::simd;
 use crate::tensor::Scalar;
 
@@ -17,91 +25,178 @@ pub struct Depthwise {
     pub channels: usize,
 }
 
-/// Channels handled together, held in registers over the taps.
-const LANES: usize = 16;
-
 impl Depthwise {
-    fn input_image(&self) -> usize {
-        self.window.input[0] * self.window.input[1] * self.channels
+    /// `z = x * w`, and what `finish` makes of it.
+    pub fn forward<T: Scalar>(
+        &self,
+        x: &[T],
+        w: &[T],
+        z: &mut [T],
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
+    ) {
+        self.run((x, w), (None, None), (z, None), y, finish);
     }
 
-    /// `y = x * w`.
-    pub fn forward<T: Scalar>(&self, x: &[T], w: &[T], y: &mut [T]) {
-        self.sweep(Side::Output, &[(x, w)], false, y);
+    /// `z = x * w` and `dz = x * dw + dx * w`, and what `finish` makes of them; a missing tangent
+    /// is zero.
+    pub fn dual<T: Scalar>(
+        &self,
+        primal: (&[T], &[T]),
+        tangent: (Option<&[T]>, Option<&[T]>),
+        (z, dz): (&mut [T], &mut [T]),
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
+    ) {
+        self.run(primal, tangent, (z, Some(dz)), y, finish);
     }
 
-    /// `dy = x * dw + dx * w`; a missing tangent is zero.
-    pub fn tangent<T: Scalar>(
+    fn run<T: Scalar>(
         &self,
         (x, w): (&[T], &[T]),
         (dx, dw): (Option<&[T]>, Option<&[T]>),
-        dy: &mut [T],
+        (z, dz): (&mut [T], Option<&mut [T]>),
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
     ) {
-        match (dx, dw) {
-            (Some(dx), Some(dw)) => self.sweep(Side::Output, &[(x, dw), (dx, w)], false, dy),
-            (Some(dx), None) => self.sweep(Side::Output, &[(dx, w)], false, dy),
-            (None, Some(dw)) => self.sweep(Side::Output, &[(x, dw)], false, dy),
-            (None, None) => dy.fill(T::ZERO),
+        let (lines, line) = self.task(z.len());
+        let (len, count) = (lines * line, z.len().div_ceil(lines * line));
+        let tasks = z
+            .par_chunks_mut(len)
+            .zip(places(dz, len, count))
+            .zip(places(y, len, count))
+            .enumerate();
+        tasks.for_each(|(i, ((z, dz), y))| {
+            let range = i * lines..i * lines + z.len() / line;
+            let band = self.bands().cut(x, range.clone());
+            self.add(&band, w, false, z);
+            let dz = dz.map_or(&mut [][..], |dz| {
+                match dw {
+                    Some(dw) => self.add(&band, dw, false, dz),
+                    None => dz.fill(T::ZERO),
+                }
+                if let Some(dx) = dx {
+                    self.add(&self.bands().cut(dx, range), w, true, dz);
+                }
+                dz
+            });
+            let first = i * len;
+            finish(Part { first, z, dz, y });
+        });
+    }
+
+    fn bands(&self) -> Bands {
+        Bands::new(self.window, self.channels)
+    }
+
+    /// Output lines of a task, and numbers of a line, for an output of `len` numbers.
+    fn task(&self, len: usize) -> (usize, usize) {
+        let line = self.window.output[1] * self.channels;
+        let images = len / (line * self.window.output[0]).max(1);
+        let [sh, sw] = self.window.stride;
+        let numbers = (1 + 2 * sh * sw) * self.channels;
+        (self.bands().lines_of_a_task(images, numbers), line)
+    }
+
+    /// Where the taps lie, counted from the first.
+    fn taps(&self) -> Vec<usize> {
+        let width = self.window.kernel[1];
+        let tap = |t| self.bands().tap(t / width, t % width);
+        (0..self.window.taps()).map(tap).collect()
+    }
+
+    /// `z (+)= x * w` for the lines of a band.
+    fn add<T: Scalar>(&self, band: &Band<'_, T>, w: &[T], accumulate: bool, z: &mut [T]) {
+        let taps = self.taps();
+        let lines = z.chunks_exact_mut(self.window.output[1] * self.channels);
+        for (z, first) in lines.zip(&band.lines) {
+            vectorize(Line {
+                x: &band[*first..],
+                step: self.bands().step(),
+                taps: &taps,
+                w,
+                channels: self.channels,
+                z,
+                accumulate,
+            });
         }
     }
 
     /// `gx (+)=` the transposed convolution of `g`.
     pub fn adjoint_input<T: Scalar>(&self, g: &[T], w: &[T], accumulate: bool, gx: &mut [T]) {
-        self.sweep(Side::Input, &[(g, w)], accumulate, gx);
+        let Window {
+            input,
+            output,
+            kernel,
+            stride,
+            pad,
+            dilation,
+        } = self.window;
+        let reach = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis]);
+        let turns = stride == [1, 1] && pad[0] <= reach[0] && pad[1] <= reach[1];
+        if accumulate || !turns {
+            return self.sweep(g, w, accumulate, gx);
+        }
+        let turned = Self {
+            window: Window {
+                input: output,
+                output: input,
+                pad: [reach[0] - pad[0], reach[1] - pad[1]],
+                ..self.window
+            },
+            ..*self
+        };
+        let mut around = scratch::<T>(w.len());
+        let rows = around.chunks_exact_mut(self.channels);
+        for (out, w) in rows.zip(w.rchunks_exact(self.channels)) {
+            out.copy_from_slice(w);
+        }
+        turned.forward(g, &around, gx, None, &nothing);
     }
 
-    /// `out (+)= sum over pairs and taps of x w`, the pixels of `out` on one side of the window
-    /// and those of `x` on the other; one row of `out` a task.
-    fn sweep<T: Scalar>(
-        &self,
-        side: Side,
-        pairs: &[(&[T], &[T])],
-        accumulate: bool,
-        out: &mut [T],
-    ) {
+    /// `gx (+)= sum over taps of g w`, input pixel by input pixel; one line of `gx` a task.
+    fn sweep<T: Scalar>(&self, g: &[T], w: &[T], accumulate: bool, gx: &mut [T]) {
         let c = self.channels;
-        let (near, far) = match side {
-            Side::Output => (self.window.output, self.window.input),
-            Side::Input => (self.window.input, self.window.output),
-        };
-        let image = far[0] * far[1] * c;
-        let rows = out.par_chunks_mut(near[1] * c).enumerate();
-        rows.for_each_init(Vec::new, |taps, (row, out)| {
-            let (n, first) = (row / near[0], row % near[0] * near[1]);
-            for (i, out) in out.chunks_exact_mut(c).enumerate() {
-                match side {
-                    Side::Output => self.window.list_taps(first + i, taps),
-                    Side::Input => self.window.list_readers(first + i, taps),
-                }
-                for (k, (x, w)) in pairs.iter().enumerate() {
-                    let x = &x[n * image..(n + 1) * image];
-                    simd(
-                        #[inline(always)]
-                        || add_taps(taps, x, w, accumulate || k > 0, out),
-                    );
-                }
+        let [height, width] = self.window.input;
+        let image = self.window.pixels() * c;
+        let rows = gx.par_chunks_mut(width * c).enumerate();
+        rows.for_each_init(Vec::new, |taps, (row, gx)| {
+            let (n, first) = (row / height, row % height * width);
+            let g = &g[n * image..(n + 1) * image];
+            for (i, gx) in gx.chunks_exact_mut(c).enumerate() {
+                self.window.list_readers(first + i, taps);
+                simd(
+                    #[inline(always)]
+                    || add_taps(taps, g, w, accumulate, gx),
+                );
             }
         });
     }
 
     /// `gw += ` correlation of `x` and `g`; image `i` of `x` serves `repeat` gradients.
-    /// The images' shares are added in order.
+    /// The tasks' shares are added in order.
     pub fn adjoint_weights<T: Scalar>(&self, x: &[T], g: &[T], repeat: usize, gw: &mut [T]) {
         let c = self.channels;
+        let [height, width] = self.window.output;
+        let image = self.window.input[0] * self.window.input[1] * c;
+        let taps = self.taps();
         let shares: Vec<Vec<T>> = g
-            .par_chunks(self.window.pixels() * c)
+            .par_chunks(height * width * c)
             .enumerate()
             .map(|(i, g)| {
-                let x = &x[(i / repeat) * self.input_image()..][..self.input_image()];
+                let x = &x[i / repeat * image..][..image];
+                let band = self.bands().cut(x, 0..height);
                 let mut sum = vec![T::ZERO; gw.len()];
-                let mut taps = Vec::with_capacity(self.window.taps());
-                for (p, g) in g.chunks_exact(c).enumerate() {
-                    self.window.list_taps(p, &mut taps);
-                    simd(
-                        #[inline(always)]
-                        || add_products(&taps, x, g, &mut sum),
-                    );
-                }
+                vectorize(Correlation {
+                    x: &band,
+                    lines: &band.lines,
+                    step: self.bands().step(),
+                    taps: &taps,
+                    g,
+                    width,
+                    channels: c,
+                    sum: &mut sum,
+                });
                 sum
             })
             .collect();
@@ -111,12 +206,8 @@ impl Depthwise {
     }
 }
 
-/// Which pixels a sweep writes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Output,
-    Input,
-}
+/// Channels handled together, held in registers over the taps.
+const LANES: usize = 16;
 
 /// `out (+)= sum over taps of x[pixel] w[tap]`, for the channels of one pixel.
 #[inline(always)]
@@ -150,18 +241,6 @@ fn add_taps<T: Scalar>(taps: &[Tap], x: &[T], w: &[T], accumulate: bool, out: &m
         );
         for ((out, &x), &w) in out.iter_mut().zip(x).zip(w) {
             *out = x.mul_add(w, *out);
-        }
-    }
-}
-
-/// `sum[tap] += g x[pixel]` for every tap, over the channels of one pixel.
-#[inline(always)]
-fn add_products<T: Scalar>(taps: &[Tap], x: &[T], g: &[T], sum: &mut [T]) {
-    let c = g.len();
-    for t in taps {
-        let (x, sum) = (&x[t.pixel * c..][..c], &mut sum[t.tap * c..][..c]);
-        for ((sum, &x), &g) in sum.iter_mut().zip(x).zip(g) {
-            *sum = g.mul_add(x, *sum);
         }
     }
 }

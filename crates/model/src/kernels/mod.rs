@@ -1,15 +1,23 @@
-//! The thin kernel layer: the inner loops, and the only `unsafe` of the project (in [`gemm`]).
+//! The thin kernel layer: the inner loops, and the only `unsafe` of the project (in [`gemm`],
+//! [`lanes`], [`tile`] and [`lines`]).
 //!
-//! All kernels work on NHWC slices and on the rayon pool they are called from. Inner loops that
-//! the compiler vectorises run inside [`simd`], which selects AVX2, AVX-512 or NEON when the
-//! program runs, so `target-cpu=native` is not needed.
+//! All kernels work on NHWC slices and on the rayon pool they are called from. The vector
+//! instructions, AVX2, AVX-512 or NEON, are selected when the program runs ([`lanes`]), so
+//! `target-cpu=native` is not needed.
 
+pub mod bands;
 pub mod convolution;
 pub mod depthwise;
 pub mod elementwise;
+pub mod finish;
 pub mod gemm;
+pub mod lanes;
+pub mod lines;
 pub mod patches;
 pub mod pooling;
+pub mod scratch;
+pub mod tile;
+pub mod winograd;
 
 /// Runs `f` compiled for the widest vector instructions that this machine has.
 ///
@@ -17,7 +25,7 @@ pub mod pooling;
 /// `#[inline(always)]`, or it is compiled for the oldest machine.
 #[inline]
 pub fn simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+    lanes::arch().dispatch(f)
 }
 
 /// Numbers an elementwise task handles at least, so that a task outweighs its scheduling.

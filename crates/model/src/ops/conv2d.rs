@@ -11,8 +11,10 @@ use super::{
 };
 use crate::kernels::convolution::Convolution;
 use crate::kernels::depthwise::Depthwise;
+use crate::kernels::finish::nothing;
 use crate::kernels::patches::Window;
 use crate::kernels::task_rows;
+use crate::kernels::winograd::Winograd;
 use crate::tensor::{Scalar, Shape, Tensor, View};
 
 /// See the module's documentation.
@@ -33,6 +35,7 @@ pub struct Conv2d {
 /// The kernel that serves a convolution on images of a known size.
 enum Kernel {
     Dense(Convolution),
+    Winograd(Winograd),
     Depthwise(Depthwise),
 }
 
@@ -64,22 +67,24 @@ impl Conv2d {
     /// The kernel for a shape that the graph has already checked.
     fn kernel(&self, x: Shape) -> Option<Kernel> {
         let window = self.window_on(x).ok()?;
-        Some(if self.is_depthwise() {
-            Kernel::Depthwise(Depthwise {
-                window,
-                channels: self.cin,
-            })
-        } else {
-            let Self {
-                cin, cout, groups, ..
-            } = *self;
-            Kernel::Dense(Convolution {
-                window,
-                cin,
-                cout,
-                groups,
-            })
-        })
+        let Self {
+            cin, cout, groups, ..
+        } = *self;
+        if self.is_depthwise() {
+            let channels = cin;
+            return Some(Kernel::Depthwise(Depthwise { window, channels }));
+        }
+        if groups == 1
+            && let Some(fast) = Winograd::new(window, cin, cout, x.n)
+        {
+            return Some(Kernel::Winograd(fast));
+        }
+        Some(Kernel::Dense(Convolution {
+            window,
+            cin,
+            cout,
+            groups,
+        }))
     }
 
     fn kernel_len(&self) -> usize {
@@ -126,8 +131,11 @@ impl<T: Scalar> Operator<T> for Conv2d {
     fn forward(&self, w: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
         let kernel = &w.parameters[..self.kernel_len()];
         match self.kernel(x[0].shape) {
-            Some(Kernel::Dense(k)) => k.forward(x[0].data, kernel, false, y.data_mut()),
-            Some(Kernel::Depthwise(k)) => k.forward(x[0].data, kernel, y.data_mut()),
+            Some(Kernel::Dense(k)) => k.forward(x[0].data, kernel, y.data_mut(), None, &nothing),
+            Some(Kernel::Winograd(k)) => k.forward(x[0].data, kernel, false, y.data_mut()),
+            Some(Kernel::Depthwise(k)) => {
+                k.forward(x[0].data, kernel, y.data_mut(), None, &nothing)
+            }
             None => {}
         }
         self.add_bias(w.parameters, y.data_mut());
@@ -146,10 +154,27 @@ impl<T: Scalar> Operator<T> for Conv2d {
         let primal = (x[0].data, &w.parameters[..len]);
         let tangent = (dx[0].map(|dx| dx.data), dw.map(|dw| &dw[..len]));
         match self.kernel(x[0].shape) {
-            Some(Kernel::Dense(k)) => k.dual(primal, tangent, y.data_mut(), dy.data_mut()),
-            Some(Kernel::Depthwise(k)) => {
-                k.forward(primal.0, primal.1, y.data_mut());
+            Some(Kernel::Dense(k)) => {
+                k.dual(
+                    primal,
+                    tangent,
+                    (y.data_mut(), dy.data_mut()),
+                    None,
+                    &nothing,
+                );
+            }
+            Some(Kernel::Winograd(k)) => {
+                k.forward(primal.0, primal.1, false, y.data_mut());
                 k.tangent(primal, tangent, dy.data_mut());
+            }
+            Some(Kernel::Depthwise(k)) => {
+                k.dual(
+                    primal,
+                    tangent,
+                    (y.data_mut(), dy.data_mut()),
+                    None,
+                    &nothing,
+                );
             }
             None => {}
         }
@@ -163,14 +188,16 @@ impl<T: Scalar> Operator<T> for Conv2d {
         &self,
         w: NodeWeights<'_, T>,
         primal: Primal<'_, T>,
-        g: Cotangent<'_, T>,
+        cotangent: Cotangent<'_, T>,
         slots: &mut [Option<GradientSlot<'_, T>>],
     ) {
         let Some(slot) = &mut slots[0] else { return };
         let kernel = &w.parameters[..self.kernel_len()];
-        let (g, gx) = (g.g.data, slot.gx.data_mut());
-        match self.kernel(primal.inputs[0].shape) {
+        let (g, gx) = (cotangent.g.data, slot.gx.data_mut());
+        let x = primal.inputs[0].shape;
+        match self.kernel(x.with_n(x.n * cotangent.repeat)) {
             Some(Kernel::Dense(k)) => k.adjoint_input(g, kernel, slot.accumulate, gx),
+            Some(Kernel::Winograd(k)) => k.adjoint_input(g, kernel, slot.accumulate, gx),
             Some(Kernel::Depthwise(k)) => k.adjoint_input(g, kernel, slot.accumulate, gx),
             None => {}
         }
@@ -187,6 +214,7 @@ impl<T: Scalar> Operator<T> for Conv2d {
         let x = primal.inputs[0];
         match self.kernel(x.shape) {
             Some(Kernel::Dense(k)) => k.adjoint_weights(x.data, g.g.data, g.repeat, gw),
+            Some(Kernel::Winograd(k)) => k.adjoint_weights(x.data, g.g.data, g.repeat, gw),
             Some(Kernel::Depthwise(k)) => k.adjoint_weights(x.data, g.g.data, g.repeat, gw),
             None => {}
         }

@@ -1,18 +1,15 @@
 //! The two number types a network runs in.
 
-use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
+use crate::kernels::lanes::Lanes;
+use crate::kernels::scratch::Shelf;
+
 /// `f32` for work, `f64` for checks.
 pub trait Scalar:
-    Copy
-    + Debug
-    + Default
+    Lanes
     + PartialOrd
-    + Send
-    + Sync
-    + 'static
     + Add<Output = Self>
     + AddAssign
     + Sub<Output = Self>
@@ -29,6 +26,8 @@ pub trait Scalar:
     /// The smallest number, below every finite one.
     const MIN: Self;
 
+    /// The kernels' working memory of this type.
+    fn shelf() -> &'static Shelf<Self>;
     /// The nearest number of this type.
     fn from_f64(x: f64) -> Self;
     /// Widens, exactly.
@@ -54,6 +53,10 @@ macro_rules! scalar {
             const ONE: Self = 1.0;
             const MIN: Self = $t::NEG_INFINITY;
 
+            fn shelf() -> &'static Shelf<Self> {
+                static SHELF: Shelf<$t> = Shelf::new();
+                &SHELF
+            }
             #[inline(always)]
             fn from_f64(x: f64) -> Self {
                 x as $t
