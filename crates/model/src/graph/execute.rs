@@ -10,9 +10,12 @@
 //! The adjoint pass hands each layer's gradient to a consumer: the sum J'g, a per-sample sketch,
 //! a Gram matrix, curvature statistics. Nothing of size samples x weights is ever stored.
 
+use super::chains::{Chains, Links};
 use super::pool::Pool;
 use super::{GraphError, Network, NodeId};
-use crate::ops::{Cotangent, GradientSlot, Keeps, NodeWeights, Operator, Primal};
+use crate::ops::{
+    ConvolutionChain, Cotangent, GradientSlot, Keeps, NodeWeights, Op, Operator, Primal,
+};
 use crate::tensor::{Scalar, Shape, Tensor, View};
 
 /// Runs the passes of one network, training the nodes from `first_trainable` on.
@@ -22,7 +25,9 @@ pub struct Executor<'a, T> {
     first_trainable: NodeId,
     /// Whether a node's value depends on a trainable weight.
     depends: Vec<bool>,
-    /// The last node that reads each node.
+    /// Nodes that run together.
+    chains: Chains,
+    /// At whose place the last node runs that reads each node.
     last_use: Vec<NodeId>,
     /// Whether the adjoint pass reads a node's value.
     kept: Vec<bool>,
@@ -91,6 +96,16 @@ fn sample<'a, T: Scalar>(x: &View<'a, T>, i: usize) -> View<'a, T> {
     }
 }
 
+/// A pass under way.
+struct Pass<'v, T> {
+    /// The tangent of the trainable weights.
+    v: Option<&'v [T]>,
+    /// Whether an adjoint pass follows.
+    record: bool,
+    values: Vec<Option<Tensor<T>>>,
+    tangents: Vec<Option<Tensor<T>>>,
+}
+
 impl<'a, T: Scalar> Executor<'a, T> {
     /// Passes of `network` in which the nodes from `first_trainable` on are trained.
     pub fn new(network: &'a Network<T>, first_trainable: NodeId) -> Self {
@@ -102,19 +117,23 @@ impl<'a, T: Scalar> Executor<'a, T> {
             depends[id] = id >= first_trainable
                 && (!network.layout[id].parameters.is_empty()
                     || node.inputs.iter().any(|i| depends[*i]));
-            for i in &node.inputs {
-                last_use[*i] = id;
-            }
             let keeps = node.op.operator::<T>().map(Operator::keeps);
             if let (true, Some(Keeps { inputs, output })) = (depends[id], keeps) {
                 kept[id] |= output;
                 node.inputs.iter().for_each(|i| kept[*i] |= inputs);
             }
         }
+        let chains = Chains::of(&network.graph, &depends);
+        for (id, node) in nodes.iter().enumerate() {
+            for i in &node.inputs {
+                last_use[*i] = last_use[*i].max(chains.runs_at[id]);
+            }
+        }
         Self {
             network,
             first_trainable,
             depends,
+            chains,
             last_use,
             kept,
             pool: Pool { free: Vec::new() },
@@ -192,45 +211,30 @@ impl<'a, T: Scalar> Executor<'a, T> {
         let network = self.network;
         let nodes = network.graph.nodes();
         let shapes = network.graph.shapes(x.shape())?;
-        let offset = self.offset();
         let mut values: Vec<Option<Tensor<T>>> = nodes.iter().map(|_| None).collect();
-        let mut tangents: Vec<Option<Tensor<T>>> = nodes.iter().map(|_| None).collect();
+        let tangents: Vec<Option<Tensor<T>>> = nodes.iter().map(|_| None).collect();
         values[0] = Some(x);
-        for (id, node) in nodes.iter().enumerate().skip(1) {
-            let Some(op) = node.op.operator::<T>() else {
+        let mut pass = Pass {
+            v,
+            record,
+            values,
+            tangents,
+        };
+        for id in 1..nodes.len() {
+            if self.chains.runs_at[id] != id {
                 continue;
-            };
-            let mut y = self.pool.take(shapes[id]);
-            let x: Vec<View<'_, T>> = node
-                .inputs
-                .iter()
-                .filter_map(|i| view(values[*i].as_ref()))
-                .collect();
-            let weights = network.node_weights(id);
-            if let (Some(v), true) = (v, self.depends[id]) {
-                let mut dy = self.pool.take(shapes[id]);
-                let dx: Vec<_> = node
-                    .inputs
-                    .iter()
-                    .map(|i| view(tangents[*i].as_ref()))
-                    .collect();
-                let range = &network.layout[id].parameters;
-                let dw = (!range.is_empty()).then(|| &v[range.start - offset..range.end - offset]);
-                op.dual(weights, dw, &x, &dx, &mut y, &mut dy);
-                tangents[id] = Some(dy);
-            } else {
-                op.forward(weights, &x, &mut y);
             }
-            values[id] = Some(y);
-            for i in &node.inputs {
-                if self.last_use[*i] == id {
-                    self.release(&mut tangents[*i]);
-                    if !(record && self.kept[*i]) {
-                        self.release(&mut values[*i]);
-                    }
-                }
+            match self.chains.ending_at[id] {
+                Some(links) => self.run_chain(id, links, shapes[id], &mut pass),
+                None => self.run_node(id, shapes[id], &mut pass),
             }
+            self.release_inputs(id, &mut pass);
         }
+        let Pass {
+            mut values,
+            mut tangents,
+            ..
+        } = pass;
         let last = network.graph.output();
         let output = match &values[last] {
             Some(y) if record && self.kept[last] => y.clone(),
@@ -244,6 +248,104 @@ impl<'a, T: Scalar> Executor<'a, T> {
             output,
             tangent: tangents[last].take(),
         })
+    }
+
+    /// The part of a tangent that belongs to a node, if it has weights.
+    fn tangent_of<'v>(&self, id: NodeId, v: &'v [T]) -> Option<&'v [T]> {
+        let (range, offset) = (&self.network.layout[id].parameters, self.offset());
+        (!range.is_empty()).then(|| &v[range.start - offset..range.end - offset])
+    }
+
+    fn run_node(&mut self, id: NodeId, shape: Shape, pass: &mut Pass<'_, T>) {
+        let network = self.network;
+        let node = &network.graph.nodes()[id];
+        let Some(op) = node.op.operator::<T>() else {
+            return;
+        };
+        let mut y = self.pool.take(shape);
+        let inputs = node.inputs.iter();
+        let x: Vec<View<'_, T>> = inputs
+            .clone()
+            .filter_map(|i| view(pass.values[*i].as_ref()))
+            .collect();
+        let weights = network.node_weights(id);
+        if let (Some(v), true) = (pass.v, self.depends[id]) {
+            let mut dy = self.pool.take(shape);
+            let dx: Vec<_> = inputs.map(|i| view(pass.tangents[*i].as_ref())).collect();
+            let dw = self.tangent_of(id, v);
+            op.dual(weights, dw, &x, &dx, &mut y, &mut dy);
+            pass.tangents[id] = Some(dy);
+        } else {
+            op.forward(weights, &x, &mut y);
+        }
+        pass.values[id] = Some(y);
+    }
+
+    /// Runs the chain that ends at `id`.
+    fn run_chain(&mut self, id: NodeId, links: Links, shape: Shape, pass: &mut Pass<'_, T>) {
+        let nodes = self.network.graph.nodes();
+        let Op::Conv2d(conv) = &nodes[links.conv].op else {
+            return;
+        };
+        let v = pass.v.filter(|_| self.depends[id]);
+        // The convolution's own result has a place where the adjoint pass reads it.
+        let keep = pass.record && self.kept[links.conv];
+        let mut z = self.pool.take(shape);
+        let mut y = keep.then(|| self.pool.take(shape));
+        let mut dz = v.map(|_| self.pool.take(shape));
+        let dual = |i: NodeId| {
+            let x = view(pass.values[i].as_ref())?;
+            Some((x, view(pass.tangents[i].as_ref())))
+        };
+        let norm = links.norm.and_then(|norm| match &nodes[norm].op {
+            Op::BatchNorm(op) => {
+                let dw = v.and_then(|v| self.tangent_of(norm, v));
+                Some((op, self.network.node_weights(norm), dw))
+            }
+            _ => None,
+        });
+        let chain = ConvolutionChain {
+            conv,
+            weights: self.network.node_weights(links.conv),
+            dweights: v.and_then(|v| self.tangent_of(links.conv, v)),
+            norm,
+            activation: nodes[id].op.activation(),
+            shortcut: links.shortcut.and_then(dual),
+        };
+        let Some((x, dx)) = dual(nodes[links.conv].inputs[0]) else {
+            return;
+        };
+        match &mut dz {
+            Some(dz) => chain.dual((x, dx), (&mut z, dz), y.as_mut()),
+            None => chain.forward(x, &mut z, y.as_mut()),
+        }
+        match y {
+            Some(y) => {
+                pass.values[links.conv] = Some(z);
+                pass.values[id] = Some(y);
+            }
+            None => pass.values[id] = Some(z),
+        }
+        pass.tangents[id] = dz;
+    }
+
+    /// Gives back what no node after the one at `id` reads.
+    fn release_inputs(&mut self, id: NodeId, pass: &mut Pass<'_, T>) {
+        let nodes = self.network.graph.nodes();
+        let members = match self.chains.ending_at[id] {
+            Some(links) => vec![Some(links.conv), links.norm, Some(id)],
+            None => vec![Some(id)],
+        };
+        for member in members.into_iter().flatten() {
+            for i in &nodes[member].inputs {
+                if self.last_use[*i] == id {
+                    self.release(&mut pass.tangents[*i]);
+                    if !(pass.record && self.kept[*i]) {
+                        self.release(&mut pass.values[*i]);
+                    }
+                }
+            }
+        }
     }
 
     fn release(&mut self, slot: &mut Option<Tensor<T>>) {

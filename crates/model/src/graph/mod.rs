@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::ops::{NodeWeights, Op, Operator, ParameterShape, Role, ShapeError};
 use crate::tensor::{Scalar, Shape};
 
+mod chains;
 mod execute;
 mod pool;
 mod surgery;

@@ -31,14 +31,17 @@ pub struct BatchNorm {
 }
 
 /// The per-channel coefficients of a frozen BatchNorm.
-struct Coefficients<T> {
+pub(super) struct Coefficients<T> {
+    /// 1 / sigma.
     inverse_sigma: Vec<T>,
-    scale: Vec<T>,
-    shift: Vec<T>,
+    /// gamma / sigma.
+    pub scale: Vec<T>,
+    /// beta - gamma mean / sigma.
+    pub shift: Vec<T>,
 }
 
 impl BatchNorm {
-    fn coefficients<T: Scalar>(&self, w: NodeWeights<'_, T>) -> Coefficients<T> {
+    pub(super) fn coefficients<T: Scalar>(&self, w: NodeWeights<'_, T>) -> Coefficients<T> {
         let c = self.channels;
         let (gamma, beta) = w.parameters.split_at(c);
         let (mean, variance) = w.buffers.split_at(c);
@@ -50,6 +53,33 @@ impl BatchNorm {
             inverse_sigma,
             scale,
             shift,
+        }
+    }
+
+    /// The tangents of scale and shift; zeros where `dw` is missing.
+    pub(super) fn tangent<T: Scalar>(
+        &self,
+        w: NodeWeights<'_, T>,
+        dw: Option<&[T]>,
+        k: &Coefficients<T>,
+    ) -> (Vec<T>, Vec<T>) {
+        let c = self.channels;
+        let zeros = vec![T::ZERO; 2 * c];
+        let (dgamma, dbeta) = dw.unwrap_or(&zeros).split_at(c);
+        let dscale: Vec<T> = (0..c).map(|j| dgamma[j] * k.inverse_sigma[j]).collect();
+        let dshift = (0..c)
+            .map(|j| dbeta[j] - dscale[j] * w.buffers[j])
+            .collect();
+        (dscale, dshift)
+    }
+
+    /// What the derivative of the activation is read off: the output, or anything of its size
+    /// where the activation is the identity.
+    fn piece<'a, T: Scalar>(&self, primal: Primal<'a, T>) -> View<'a, T> {
+        if self.activation.is_identity() {
+            primal.inputs[0]
+        } else {
+            primal.output
         }
     }
 }
@@ -80,7 +110,7 @@ impl<T: Scalar> Operator<T> for BatchNorm {
     fn keeps(&self) -> Keeps {
         Keeps {
             inputs: true,
-            output: true,
+            output: !self.activation.is_identity(),
         }
     }
 
@@ -100,13 +130,7 @@ impl<T: Scalar> Operator<T> for BatchNorm {
     ) {
         let k = self.coefficients(w);
         affine(x[0].data, &k.scale, &k.shift, self.activation, y.data_mut());
-        let c = self.channels;
-        let zeros = vec![T::ZERO; 2 * c];
-        let (dgamma, dbeta) = dw.unwrap_or(&zeros).split_at(c);
-        let dscale: Vec<T> = (0..c).map(|j| dgamma[j] * k.inverse_sigma[j]).collect();
-        let dshift: Vec<T> = (0..c)
-            .map(|j| dbeta[j] - dscale[j] * w.buffers[j])
-            .collect();
+        let (dscale, dshift) = self.tangent(w, dw, &k);
         let tangent = AffineTangent {
             scale: &k.scale,
             dscale: &dscale,
@@ -133,7 +157,7 @@ impl<T: Scalar> Operator<T> for BatchNorm {
         if let Some(slot) = &mut slots[0] {
             let scale = self.coefficients(w).scale;
             let image = (g.g.shape.image_len(), g.repeat);
-            let (y, gx) = (primal.output.data, slot.gx.data_mut());
+            let (y, gx) = (self.piece(primal).data, slot.gx.data_mut());
             affine_adjoint(
                 &scale,
                 self.activation,
@@ -162,17 +186,13 @@ impl<T: Scalar> Operator<T> for BatchNorm {
                 gw[c + j] += sum[j];
             }
         };
-        let x = primal.inputs[0];
+        let (x, y) = (primal.inputs[0], self.piece(primal));
         if g.repeat == 1 {
-            return add(x.data, primal.output.data, g.g.data);
+            return add(x.data, y.data, g.g.data);
         }
         for i in 0..g.g.shape.n {
             let n = i / g.repeat;
-            add(
-                x.image(n).data,
-                primal.output.image(n).data,
-                g.g.image(i).data,
-            );
+            add(x.image(n).data, y.image(n).data, g.g.image(i).data);
         }
     }
 }

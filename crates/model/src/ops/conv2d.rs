@@ -2,7 +2,6 @@
 //!
 //! Kernel `[kh, kw, cin / groups, cout]`, then the bias `[cout]` if there is one.
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,9 +10,9 @@ use super::{
 };
 use crate::kernels::convolution::Convolution;
 use crate::kernels::depthwise::Depthwise;
-use crate::kernels::finish::nothing;
+use crate::kernels::elementwise::add_to;
+use crate::kernels::finish::{Finish, Part, nothing};
 use crate::kernels::patches::Window;
-use crate::kernels::task_rows;
 use crate::kernels::winograd::Winograd;
 use crate::tensor::{Scalar, Shape, Tensor, View};
 
@@ -91,15 +90,64 @@ impl Conv2d {
         self.window.kernel[0] * self.window.kernel[1] * self.cin / self.groups * self.cout
     }
 
-    fn add_bias<T: Scalar>(&self, parameters: &[T], y: &mut [T]) {
+    /// `bias` added to whole pixels, if there is one.
+    fn add_bias<T: Scalar>(&self, parameters: &[T], z: &mut [T]) {
         if self.bias {
             let bias = &parameters[self.kernel_len()..];
-            y.par_chunks_mut(task_rows(self.cout) * self.cout)
-                .for_each(|y| {
-                    for y in y.chunks_exact_mut(self.cout) {
-                        crate::kernels::elementwise::add_to(y, bias);
-                    }
-                });
+            for z in z.chunks_exact_mut(self.cout) {
+                add_to(z, bias);
+            }
+        }
+    }
+
+    /// `z = P(x) W + b`, and what `finish` makes of it.
+    pub(crate) fn forward_then<T: Scalar>(
+        &self,
+        w: NodeWeights<'_, T>,
+        x: View<'_, T>,
+        z: &mut Tensor<T>,
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
+    ) {
+        let kernel = &w.parameters[..self.kernel_len()];
+        let (shape, x, z) = (x.shape, x.data, z.data_mut());
+        let finish = |part: Part<'_, T>| {
+            self.add_bias(w.parameters, part.z);
+            finish(part);
+        };
+        match self.kernel(shape) {
+            Some(Kernel::Dense(k)) => k.forward(x, kernel, z, y, &finish),
+            Some(Kernel::Winograd(k)) => k.forward(x, kernel, z, y, &finish),
+            Some(Kernel::Depthwise(k)) => k.forward(x, kernel, z, y, &finish),
+            None => {}
+        }
+    }
+
+    /// `z = P(x) W + b` and its tangent, and what `finish` makes of them.
+    pub(crate) fn dual_then<T: Scalar>(
+        &self,
+        (w, dw): (NodeWeights<'_, T>, Option<&[T]>),
+        (x, dx): (View<'_, T>, Option<View<'_, T>>),
+        (z, dz): (&mut Tensor<T>, &mut Tensor<T>),
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
+    ) {
+        let len = self.kernel_len();
+        let primal = (x.data, &w.parameters[..len]);
+        let tangent = (dx.map(|dx| dx.data), dw.map(|dw| &dw[..len]));
+        let result = (z.data_mut(), dz.data_mut());
+        let finish = |part: Part<'_, T>| {
+            self.add_bias(w.parameters, part.z);
+            if let Some(dw) = dw {
+                self.add_bias(dw, part.dz);
+            }
+            finish(part);
+        };
+        match self.kernel(x.shape) {
+            Some(Kernel::Dense(k)) => k.dual(primal, tangent, result, y, &finish),
+            Some(Kernel::Winograd(k)) => k.dual(primal, tangent, result, y, &finish),
+            Some(Kernel::Depthwise(k)) => k.dual(primal, tangent, result, y, &finish),
+            None => {}
         }
     }
 }
@@ -129,16 +177,7 @@ impl<T: Scalar> Operator<T> for Conv2d {
     }
 
     fn forward(&self, w: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
-        let kernel = &w.parameters[..self.kernel_len()];
-        match self.kernel(x[0].shape) {
-            Some(Kernel::Dense(k)) => k.forward(x[0].data, kernel, y.data_mut(), None, &nothing),
-            Some(Kernel::Winograd(k)) => k.forward(x[0].data, kernel, false, y.data_mut()),
-            Some(Kernel::Depthwise(k)) => {
-                k.forward(x[0].data, kernel, y.data_mut(), None, &nothing)
-            }
-            None => {}
-        }
-        self.add_bias(w.parameters, y.data_mut());
+        self.forward_then(w, x[0], y, None, &nothing);
     }
 
     fn dual(
@@ -150,38 +189,7 @@ impl<T: Scalar> Operator<T> for Conv2d {
         y: &mut Tensor<T>,
         dy: &mut Tensor<T>,
     ) {
-        let len = self.kernel_len();
-        let primal = (x[0].data, &w.parameters[..len]);
-        let tangent = (dx[0].map(|dx| dx.data), dw.map(|dw| &dw[..len]));
-        match self.kernel(x[0].shape) {
-            Some(Kernel::Dense(k)) => {
-                k.dual(
-                    primal,
-                    tangent,
-                    (y.data_mut(), dy.data_mut()),
-                    None,
-                    &nothing,
-                );
-            }
-            Some(Kernel::Winograd(k)) => {
-                k.forward(primal.0, primal.1, false, y.data_mut());
-                k.tangent(primal, tangent, dy.data_mut());
-            }
-            Some(Kernel::Depthwise(k)) => {
-                k.dual(
-                    primal,
-                    tangent,
-                    (y.data_mut(), dy.data_mut()),
-                    None,
-                    &nothing,
-                );
-            }
-            None => {}
-        }
-        self.add_bias(w.parameters, y.data_mut());
-        if let Some(dw) = dw {
-            self.add_bias(dw, dy.data_mut());
-        }
+        self.dual_then((w, dw), (x[0], dx[0]), (y, dy), None, &nothing);
     }
 
     fn adjoint_input(
@@ -220,7 +228,7 @@ impl<T: Scalar> Operator<T> for Conv2d {
         }
         if self.bias {
             for g in g.g.data.chunks_exact(self.cout) {
-                crate::kernels::elementwise::add_to(gb, g);
+                add_to(gb, g);
             }
         }
     }

@@ -22,6 +22,7 @@ use crate::tensor::{Scalar, Shape, Tensor, View};
 mod activation;
 mod add;
 mod batch_norm;
+mod chain;
 mod channel_pad;
 mod concat;
 mod conv2d;
@@ -35,6 +36,7 @@ mod window;
 pub use activation::{Activate, Activation, Slopes};
 pub use add::Add;
 pub use batch_norm::BatchNorm;
+pub use chain::ConvolutionChain;
 pub use channel_pad::ChannelPad;
 pub use concat::Concat;
 pub use conv2d::Conv2d;
@@ -237,6 +239,16 @@ impl Op {
             Self::Flatten(op) => op,
             Self::ChannelPad(op) => op,
         })
+    }
+
+    /// The activation that the operator applies to its result.
+    pub(crate) fn activation(&self) -> Activation {
+        match self {
+            Self::BatchNorm(op) => op.activation,
+            Self::Add(op) => op.activation,
+            Self::Activate(op) => op.activation,
+            _ => Activation::IDENTITY,
+        }
     }
 
     /// The activation that the operator applies to its result, for surgery.

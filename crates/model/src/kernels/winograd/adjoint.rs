@@ -4,9 +4,10 @@ use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
-use super::transforms::{Gradient, Input, PRODUCTS, Square, Transform, WeightGradient};
-use super::{GAP, Tiles, Winograd};
+use super::transforms::{Gradient, Input, OUT, PRODUCTS, Square, Transform, WeightGradient};
+use super::{GAP, Term, Tiles, Winograd};
 use crate::kernels::elementwise::add_to;
+use crate::kernels::finish::nothing;
 use crate::kernels::lanes::vectorize;
 use crate::kernels::patches::Window;
 use crate::kernels::scratch::scratch;
@@ -14,6 +15,18 @@ use crate::kernels::tile::Columns;
 use crate::tensor::Scalar;
 
 impl Winograd {
+    /// The 4 x 4 outputs of a tile in an image that begins at `image`, from `channel` on.
+    fn output_square(&self, ty: usize, tile: usize, (image, channel): (usize, usize)) -> Square {
+        let [h, w] = self.window.output;
+        let first = image + (OUT * ty * w + OUT * tile) * self.cout + channel;
+        Square {
+            first: first as isize,
+            row: w * self.cout,
+            column: self.cout,
+            inside: [0..OUT.min(h - OUT * ty), 0..OUT.min(w - OUT * tile)],
+        }
+    }
+
     /// `gx (+)= P'(g W')`: the convolution of g with the kernel turned round.
     pub fn adjoint_input<T: Scalar>(&self, g: &[T], w: &[T], accumulate: bool, gx: &mut [T]) {
         let Window {
@@ -42,7 +55,8 @@ impl Winograd {
                     *out = w[o];
                 }
             });
-        turned.forward(g, &around, accumulate, gx);
+        let terms = [Term { x: g, w: &around }];
+        turned.sum_of_products(&terms, accumulate, gx, None, &nothing);
     }
 
     /// `gw += P(x)' g`, where image `i` of `x` serves the `repeat` gradients of that image.

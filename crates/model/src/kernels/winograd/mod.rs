@@ -23,6 +23,7 @@ use std::marker::PhantomData;
 use rayon::prelude::*;
 
 use self::transforms::{Input, Map, OUT, Output, PRODUCTS, Square, Transform, Weights};
+use super::finish::{Finish, Part, nothing, places};
 use super::lanes::vectorize;
 use super::patches::Window;
 use super::scratch::{Scratch, scratch};
@@ -126,6 +127,15 @@ struct Term<'a, T> {
     w: &'a [T],
 }
 
+/// Sums of products of some tile rows and output channels, to be brought back.
+struct Products<'a, T> {
+    numbers: &'a [T],
+    /// Numbers of one of the 36 products.
+    product: usize,
+    channels: std::ops::Range<usize>,
+    rows: std::ops::Range<usize>,
+}
+
 impl Winograd {
     /// The fast algorithm for a convolution without groups, or `None` where it does not apply or
     /// the direct sum costs less.
@@ -205,41 +215,54 @@ impl Winograd {
         }
     }
 
-    /// The 4 x 4 outputs of a tile in an image that begins at `image`, from `channel` on.
-    fn output_square(&self, ty: usize, tile: usize, (image, channel): (usize, usize)) -> Square {
-        let [h, w] = self.window.output;
-        let first = image + (OUT * ty * w + OUT * tile) * self.cout + channel;
-        Square {
-            first: first as isize,
-            row: w * self.cout,
-            column: self.cout,
-            inside: [0..OUT.min(h - OUT * ty), 0..OUT.min(w - OUT * tile)],
-        }
+    /// `z = P(x) W`, and what `finish` makes of it.
+    pub fn forward<T: Scalar>(
+        &self,
+        x: &[T],
+        w: &[T],
+        z: &mut [T],
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
+    ) {
+        self.sum_of_products(&[Term { x, w }], false, z, y, finish);
     }
 
-    /// `y = P(x) W`, or `y += P(x) W`.
-    pub fn forward<T: Scalar>(&self, x: &[T], w: &[T], accumulate: bool, y: &mut [T]) {
-        self.sum_of_products(&[Term { x, w }], accumulate, y);
-    }
-
-    /// `dy = P(x) dW + P(dx) W`; a missing tangent is zero.
-    pub fn tangent<T: Scalar>(
+    /// `z = P(x) W` and `dz = P(x) dW + P(dx) W`, and what `finish` makes of them; a missing
+    /// tangent is zero.
+    pub fn dual<T: Scalar>(
         &self,
         (x, w): (&[T], &[T]),
         (dx, dw): (Option<&[T]>, Option<&[T]>),
-        dy: &mut [T],
+        (z, dz): (&mut [T], &mut [T]),
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
     ) {
+        self.sum_of_products(&[Term { x, w }], false, z, None, &nothing);
         let terms = [dw.map(|w| Term { x, w }), dx.map(|x| Term { x, w })];
         let terms: Vec<Term<'_, T>> = terms.into_iter().flatten().collect();
         if terms.is_empty() {
-            dy.fill(T::ZERO);
+            dz.fill(T::ZERO);
         } else {
-            self.sum_of_products(&terms, false, dy);
+            self.sum_of_products(&terms, false, dz, None, &nothing);
         }
+        let len = OUT * self.window.output[1] * self.cout;
+        let parts = places(y, len, z.len().div_ceil(len));
+        let tasks = z.par_chunks_mut(len).zip(dz.par_chunks_mut(len)).zip(parts);
+        tasks.enumerate().for_each(|(i, ((z, dz), y))| {
+            let first = i * len;
+            finish(Part { first, z, dz, y });
+        });
     }
 
-    /// `y (+)= sum over terms of P(x) W`.
-    fn sum_of_products<T: Scalar>(&self, terms: &[Term<'_, T>], accumulate: bool, y: &mut [T]) {
+    /// `z (+)= sum over terms of P(x) W`, and what `finish` makes of it.
+    fn sum_of_products<T: Scalar>(
+        &self,
+        terms: &[Term<'_, T>],
+        accumulate: bool,
+        z: &mut [T],
+        mut y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
+    ) {
         let (nr, chunk, width) = (panel_width::<T>(), self.chunk(), self.width());
         for first in (0..self.cout).step_by(chunk) {
             let channels = chunk.min(self.cout - first);
@@ -270,55 +293,79 @@ impl Winograd {
                         .run();
                     });
                 }
-                self.untransform(&m, product, (row, rows), (first, channels), accumulate, y);
+                let m = Products {
+                    numbers: &m,
+                    product,
+                    channels: first..first + channels,
+                    rows: row..row + rows,
+                };
+                self.untransform(&m, accumulate, z, y.as_deref_mut(), finish);
             }
         }
     }
 
-    /// Writes the outputs of the tile rows `row..row + rows` for the channels from `first` on.
+    /// Writes the outputs of some tile rows and channels; after the last channels, finishes them.
     fn untransform<T: Scalar>(
         &self,
-        m: &[T],
-        product: usize,
-        (row, rows): (usize, usize),
-        (first, channels): (usize, usize),
+        m: &Products<'_, T>,
         accumulate: bool,
-        y: &mut [T],
+        z: &mut [T],
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
     ) {
-        let [h, w] = self.window.output;
-        let (width, line) = (self.width(), w * self.cout);
-        let images = y.par_chunks_mut(h * line).enumerate();
-        let lines = images.flat_map(|(n, y)| {
-            let lines = y.par_chunks_mut(OUT * line).enumerate();
-            lines.map(move |(ty, y)| (n * self.tile_rows() + ty, ty, y))
-        });
-        lines.for_each(|(r, ty, y)| {
-            if !(row..row + rows).contains(&r) {
-                return;
-            }
-            for tile in 0..width {
+        let line = self.window.output[1] * self.cout;
+        let done = m.channels.end == self.cout;
+        let mut places: Vec<Option<(usize, &mut [T])>> = Vec::new();
+        if let Some(y) = y {
+            places.extend(self.cut_tile_rows(y).into_iter().map(Some));
+        }
+        places.resize_with(self.images * self.tile_rows(), || None);
+        let rows = self.cut_tile_rows(z).into_iter().zip(places).enumerate();
+        let rows: Vec<_> = rows.filter(|(r, _)| m.rows.contains(r)).collect();
+        rows.into_par_iter().for_each(|(r, ((first, z), y))| {
+            for tile in 0..self.width() {
                 let from = Square {
-                    first: (((r - row) * width + tile) * channels) as isize,
-                    row: 6 * product,
-                    column: product,
+                    first: (((r - m.rows.start) * self.width() + tile) * m.channels.len()) as isize,
+                    row: 6 * m.product,
+                    column: m.product,
                     inside: [0..6, 0..6],
                 };
-                // `y` begins at this tile row.
                 let to = Square {
-                    first: (OUT * tile * self.cout + first) as isize,
-                    ..self.output_square(ty, tile, (0, 0))
+                    first: (OUT * tile * self.cout + m.channels.start) as isize,
+                    row: line,
+                    column: self.cout,
+                    inside: [
+                        0..z.len() / line,
+                        0..OUT.min(self.window.output[1] - OUT * tile),
+                    ],
                 };
                 vectorize(Transform {
                     map: PhantomData::<Output>,
-                    x: m,
+                    x: m.numbers,
                     from,
-                    y,
+                    y: z,
                     to,
-                    channels,
+                    channels: m.channels.len(),
                     accumulate,
                 });
             }
+            if done {
+                let (y, dz) = (y.map(|(_, y)| y), &mut [][..]);
+                finish(Part { first, z, dz, y });
+            }
         });
+    }
+
+    /// An output by tile rows, each with the index of its first number.
+    fn cut_tile_rows<'a, T>(&self, z: &'a mut [T]) -> Vec<(usize, &'a mut [T])> {
+        let line = self.window.output[1] * self.cout;
+        let image = self.window.output[0] * line;
+        let images = z.chunks_mut(image).enumerate();
+        let rows = images.flat_map(|(n, z)| {
+            let rows = z.chunks_mut(OUT * line).enumerate();
+            rows.map(move |(ty, z)| (n * image + ty * OUT * line, z))
+        });
+        rows.collect()
     }
 
     /// U for the output channels from `first` on: `[panel][36][cin][NR]`.

@@ -82,7 +82,9 @@ fn agrees<T: Scalar>(tolerance: f64) {
         };
         for accumulate in [false, true] {
             let (mut a, mut b) = (start.clone(), start.clone());
-            p.fast.forward(&x, &w, accumulate, &mut a);
+            let terms = [Term { x: &x, w: &w }];
+            p.fast
+                .sum_of_products(&terms, accumulate, &mut a, None, &nothing);
             p.direct.forward(&x, &w, &mut b, None, &nothing);
             if accumulate {
                 b.iter_mut().zip(&start).for_each(|(b, s)| *b += *s);
@@ -96,7 +98,8 @@ fn agrees<T: Scalar>(tolerance: f64) {
         for (dx, dw) in [(Some(&dx), Some(&dw)), (Some(&dx), None), (None, Some(&dw))] {
             let (mut y, mut a, mut b) = (start.clone(), start.clone(), start.clone());
             let tangent = (dx.map(Vec::as_slice), dw.map(Vec::as_slice));
-            p.fast.tangent((&x, &w), tangent, &mut a);
+            p.fast
+                .dual((&x, &w), tangent, (&mut y, &mut a), None, &nothing);
             p.direct
                 .dual((&x, &w), tangent, (&mut y, &mut b), None, &nothing);
             check(&a, &b, "tangent");
@@ -131,7 +134,10 @@ fn the_weight_gradient_is_the_adjoint() {
     let (x, dw) = (rng.normals(200 * 18), rng.normals(9 * 18 * 70));
     let y = rng.normals(200 * 70);
     let mut image = vec![0.0; y.len()];
-    p.fast.tangent((&x, &dw), (None, Some(&dw)), &mut image);
+    let mut z = y.clone();
+    let tangent = (None, Some(dw.as_slice()));
+    p.fast
+        .dual((&x, &dw), tangent, (&mut z, &mut image), None, &nothing);
     let mut gw = vec![0.0; dw.len()];
     p.fast.adjoint_weights(&x, &y, 1, &mut gw);
     let (a, b) = (dot(&image, &y), dot(&gw, &dw));
@@ -139,71 +145,4 @@ fn the_weight_gradient_is_the_adjoint() {
         (a - b).abs() < 1e-11 * a.abs().max(b.abs()).max(1.0),
         "{a} is not {b}"
     );
-}
-
-#[test]
-#[ignore]
-fn timing() {
-    use std::time::Instant;
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(std::env::var("TH").map_or(2, |t| t.parse().unwrap()))
-        .build_global()
-        .ok();
-    for (size, c) in [(56, 64), (28, 128), (14, 256), (7, 512)] {
-        let p = pair(16, [size, size], 1, c, c);
-        let mut fast = p.fast;
-        fast.limits = LIMITS;
-        if let Ok(b) = std::env::var("BLOCK") {
-            fast.limits.block = 1 << b.parse::<usize>().unwrap();
-        }
-        let x = vec![0.5f32; 16 * size * size * c];
-        let w = vec![0.5f32; 9 * c * c];
-        let mut y = x.clone();
-        let mut best = [f64::MAX; 4];
-        for _ in 0..15 {
-            let t = Instant::now();
-            fast.forward(&x, &w, false, &mut y);
-            best[0] = best[0].min(t.elapsed().as_secs_f64());
-            let t = Instant::now();
-            let (a, b) = fast.blocks().next().unwrap();
-            for (row, rows) in fast.blocks() {
-                let mut v = Tiles::new(rows, fast.width(), c);
-                v.fill(Input, &x, rows, |r, t| fast.input_square(row + r, t));
-            }
-            best[1] = best[1].min(t.elapsed().as_secs_f64());
-            let t = Instant::now();
-            for first in (0..c).step_by(fast.chunk()) {
-                fast.transform_weights(&w, first, fast.chunk());
-            }
-            best[2] = best[2].min(t.elapsed().as_secs_f64());
-            let t = Instant::now();
-            for (row, rows) in fast.blocks() {
-                let product = rows * fast.width() * c.min(fast.chunk()) + GAP;
-                let m = scratch::<f32>(36 * product);
-                for first in (0..c).step_by(fast.chunk()) {
-                    fast.untransform(
-                        &m,
-                        product,
-                        (row, rows),
-                        (first, fast.chunk().min(c)),
-                        false,
-                        &mut y,
-                    );
-                }
-            }
-            best[3] = best[3].min(t.elapsed().as_secs_f64());
-            let _ = (a, b);
-        }
-        let peak = 16.0 * (size * size * 9 * c * c) as f64 * 2.0 / 236e9 * 1e3;
-        println!(
-            "{size} {c}: all {:.2} ms, inputs {:.2}, weights {:.2}, outputs {:.2}; blocks {} chunk {}; direct at peak {peak:.2}, products at peak {:.2}",
-            best[0] * 1e3,
-            best[1] * 1e3,
-            best[2] * 1e3,
-            best[3] * 1e3,
-            fast.blocks().count(),
-            fast.chunk(),
-            (16 * fast.tile_rows() * fast.width() * 36 * c * c) as f64 * 2.0 / 236e9 * 1e3
-        );
-    }
 }

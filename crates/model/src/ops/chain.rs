@@ -1,0 +1,81 @@
+//! A convolution and what follows it, in one sweep over its result: a frozen normalisation, a
+//! shortcut, an activation. The graph finds such chains ([`crate::graph`]); the arithmetic is that
+//! of the operators one after the other.
+
+use super::{Activation, BatchNorm, Conv2d, NodeWeights};
+use crate::kernels::finish::{Chain, Part};
+use crate::tensor::{Scalar, Tensor, View};
+
+/// A tensor and its tangent, if it has one.
+pub type Dual<'a, T> = (View<'a, T>, Option<View<'a, T>>);
+
+/// A convolution, its weights and tangents, and what follows.
+#[derive(Debug)]
+pub struct ConvolutionChain<'a, T> {
+    /// The convolution.
+    pub conv: &'a Conv2d,
+    /// Its numbers.
+    pub weights: NodeWeights<'a, T>,
+    /// Their tangent.
+    pub dweights: Option<&'a [T]>,
+    /// The normalisation, its numbers and their tangent.
+    pub norm: Option<(&'a BatchNorm, NodeWeights<'a, T>, Option<&'a [T]>)>,
+    /// Applied last.
+    pub activation: Activation,
+    /// Added before the activation.
+    pub shortcut: Option<Dual<'a, T>>,
+}
+
+impl<T: Scalar> ConvolutionChain<'_, T> {
+    /// The result of the chain, in `y` if the convolution's own is to be kept in `z`, else in `z`.
+    pub fn forward(&self, x: View<'_, T>, z: &mut Tensor<T>, y: Option<&mut Tensor<T>>) {
+        let norm = self.coefficients();
+        let chain = self.chain(&norm);
+        let finish = |part: Part<'_, T>| chain.apply(part);
+        self.conv
+            .forward_then(self.weights, x, z, y.map(Tensor::data_mut), &finish);
+    }
+
+    /// The same with the tangent of the result, in `dz`.
+    pub fn dual(
+        &self,
+        (x, dx): Dual<'_, T>,
+        (z, dz): (&mut Tensor<T>, &mut Tensor<T>),
+        y: Option<&mut Tensor<T>>,
+    ) {
+        let norm = self.coefficients();
+        let chain = self.chain(&norm);
+        let finish = |part: Part<'_, T>| chain.apply(part);
+        let weights = (self.weights, self.dweights);
+        let y = y.map(Tensor::data_mut);
+        self.conv.dual_then(weights, (x, dx), (z, dz), y, &finish);
+    }
+
+    /// scale, shift, dscale, dshift.
+    fn coefficients(&self) -> [Vec<T>; 4] {
+        match &self.norm {
+            Some((norm, w, dw)) => {
+                let k = norm.coefficients(*w);
+                let (dscale, dshift) = norm.tangent(*w, *dw, &k);
+                [k.scale, k.shift, dscale, dshift]
+            }
+            None => {
+                let c = self.conv.cout;
+                let zeros = vec![T::ZERO; c];
+                [vec![T::ONE; c], zeros.clone(), zeros.clone(), zeros]
+            }
+        }
+    }
+
+    fn chain<'a>(&'a self, [scale, shift, dscale, dshift]: &'a [Vec<T>; 4]) -> Chain<'a, T> {
+        Chain {
+            scale,
+            shift,
+            dscale,
+            dshift,
+            act: self.activation.slopes(),
+            shortcut: self.shortcut.map(|(s, _)| s.data),
+            dshortcut: self.shortcut.and_then(|(_, ds)| ds).map(|ds| ds.data),
+        }
+    }
+}
