@@ -139,72 +139,78 @@ impl<T: Scalar> Rows<'_, T> {
             stride: self.stride,
             accumulate: self.accumulate,
         };
-        let (out, stride) = place.target(c, beside, MR, nr);
+        let a = (rows, self.taps, self.run);
+        let b = (panel.as_ptr(), nr);
         // SAFETY: each row plus each tap points at `run` numbers of x, the panel holds
-        // taps * run rows of `nr` numbers, and `target` gives place for a tile.
+        // taps * run rows of `nr` numbers, and `target` gives place for a tile of its width.
         unsafe {
-            let panel = panel.as_ptr();
-            multiply_rows::<T, S, MR>(simd, rows, self.taps, self.run, panel, out, stride);
+            if place.width > T::count::<S>() {
+                let out = place.target(c, beside, MR, nr);
+                multiply_rows::<T, S, MR, 2>(simd, a, b, out);
+                place.settle(c, beside, MR, nr);
+            } else {
+                let out = place.target(c, beside, MR, nr / 2);
+                multiply_rows::<T, S, MR, 1>(simd, a, b, out);
+                place.settle(c, beside, MR, nr / 2);
+            }
         }
-        place.settle(c, beside, MR, nr);
     }
 }
 
-/// One tile of `rows`.
+/// One tile of `rows`, NV vectors wide.
 ///
 /// # Safety
 /// Each pointer of `rows`, plus each of `taps`, must be good for `run` numbers, and `b` for
-/// `taps.len() * run` rows of two vectors; MR rows of two vectors, `stride` apart, are written
-/// from `out` on.
+/// `taps.len() * run` rows of NV vectors, `b_stride` numbers apart; MR rows of NV vectors,
+/// `stride` apart, are written from `out` on.
 #[inline(always)]
-unsafe fn multiply_rows<T: Lanes, S: Simd, const MR: usize>(
+unsafe fn multiply_rows<T: Lanes, S: Simd, const MR: usize, const NV: usize>(
     simd: S,
-    rows: [*const T; MR],
-    taps: &[usize],
-    run: usize,
-    mut b: *const T,
-    out: *mut T,
-    stride: usize,
+    (rows, taps, run): ([*const T; MR], &[usize], usize),
+    (mut b, b_stride): (*const T, usize),
+    out: (*mut T, usize),
 ) {
-    let lanes = T::count::<S>();
-    let mut acc = [[T::splat(simd, T::default()); 2]; MR];
+    let mut acc = [[T::splat(simd, T::default()); NV]; MR];
     for &tap in taps {
         // SAFETY: the caller vouches for every row and tap.
         let a = rows.map(|row| unsafe { row.add(tap) });
         for k in 0..run {
             // SAFETY: k < run; the caller vouches for both operands.
             unsafe {
-                let b0 = b.cast::<T::Vector<S>>().read_unaligned();
-                let b1 = b.add(lanes).cast::<T::Vector<S>>().read_unaligned();
-                b = b.add(2 * lanes);
+                let mut row = [T::splat(simd, T::default()); NV];
+                for v in 0..NV {
+                    row[v] = b.cast::<T::Vector<S>>().add(v).read_unaligned();
+                }
+                b = b.add(b_stride);
                 for r in 0..MR {
                     let a = T::splat(simd, *a[r].add(k));
-                    acc[r][0] = T::fma(simd, a, b0, acc[r][0]);
-                    acc[r][1] = T::fma(simd, a, b1, acc[r][1]);
+                    for v in 0..NV {
+                        acc[r][v] = T::fma(simd, a, row[v], acc[r][v]);
+                    }
                 }
             }
         }
     }
     // SAFETY: the caller vouches for `out`.
-    unsafe { write_tile::<T, S, MR>(&acc, out, stride) };
+    unsafe { write_tile::<T, S, MR, NV>(&acc, out) };
 }
 
 /// Writes a tile from registers.
 ///
 /// # Safety
-/// `out` must be good for MR rows of two vectors, `stride` numbers apart.
+/// `out` must be good for MR rows of NV vectors, `stride` numbers apart.
 #[inline(always)]
-unsafe fn write_tile<T: Lanes, S: Simd, const MR: usize>(
-    acc: &[[T::Vector<S>; 2]; MR],
-    out: *mut T,
-    stride: usize,
+unsafe fn write_tile<T: Lanes, S: Simd, const MR: usize, const NV: usize>(
+    acc: &[[T::Vector<S>; NV]; MR],
+    (out, stride): (*mut T, usize),
 ) {
     for r in 0..MR {
         // SAFETY: the caller vouches for row r.
         unsafe {
             let out = out.add(r * stride).cast::<T::Vector<S>>();
-            out.write_unaligned(acc[r][0]);
-            out.add(1).write_unaligned(acc[r][1]);
+            for v in 0..NV {
+                out.add(v).write_unaligned(acc[r][v]);
+            }
         }
     }
 }
@@ -345,13 +351,13 @@ impl<T: Scalar> Columns<'_, T> {
                     accumulate: true,
                 };
                 let c = &mut self.c[i * self.stride + j..];
-                let (out, stride) = place.target(c, &mut beside, MR, nr);
+                let out = place.target(c, &mut beside, MR, nr);
                 // SAFETY: rows of x hold MR numbers from i0 on and rows of g hold nr from j0 on:
                 // within the columns asserted above for whole tiles, filled up for the rest; and
                 // `target` gives place for a tile.
                 unsafe {
                     let (x, g) = (x.as_ptr().add(i0), g.as_ptr().add(j0));
-                    multiply_columns::<T, S, MR>(simd, (x, x_base), (g, g_base), out, stride);
+                    multiply_columns::<T, S, MR>(simd, (x, x_base), (g, g_base), out);
                 }
                 place.settle(c, &beside, MR, nr);
             }
@@ -406,8 +412,7 @@ unsafe fn multiply_columns<T: Lanes, S: Simd, const MR: usize>(
     simd: S,
     (x, x_base): (*const T, &[usize]),
     (g, g_base): (*const T, &[usize]),
-    out: *mut T,
-    stride: usize,
+    out: (*mut T, usize),
 ) {
     let lanes = T::count::<S>();
     let mut acc = [[T::splat(simd, T::default()); 2]; MR];
@@ -425,7 +430,7 @@ unsafe fn multiply_columns<T: Lanes, S: Simd, const MR: usize>(
         }
     }
     // SAFETY: the caller vouches for `out`.
-    unsafe { write_tile::<T, S, MR>(&acc, out, stride) };
+    unsafe { write_tile::<T, S, MR, 2>(&acc, out) };
 }
 
 /// B of `depth` rows and `cols` columns in panels for [`Rows`]; `row(k)` is its row k.
