@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::fmt::Debug;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -112,28 +112,58 @@ impl Lanes for f64 {
     }
 }
 
-/// The vector instructions that all kernels use, chosen once.
-pub fn arch() -> Arch {
-    static ARCH: OnceLock<Arch> = OnceLock::new();
-    *ARCH.get_or_init(|| {
-        let wish = std::env::var("CONVEXTUNE_SIMD").unwrap_or_default();
-        at_most(&wish)
-    })
+/// How wide vectors may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Limit {
+    /// As the machine has them.
+    Machine = 1,
+    /// At most AVX2, where that exists.
+    Avx2 = 2,
+    /// One number at a time, where wider vectors are optional.
+    Scalar = 3,
 }
 
-/// The widest instructions not beyond `wish`.
-#[cfg(target_arch = "x86_64")]
-fn at_most(wish: &str) -> Arch {
-    match wish {
-        "scalar" => Arch::Scalar,
-        "avx2" => pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3),
-        _ => Arch::new(),
+/// The limit in force; zero until the environment has been asked.
+static LIMIT: AtomicU8 = AtomicU8::new(0);
+
+/// Holds the kernels of this process back, for tests: results must not depend on it but for
+/// rounding. Not to be called while a kernel runs.
+pub fn hold_back(limit: Limit) {
+    LIMIT.store(limit as u8, Ordering::Relaxed);
+}
+
+/// The vector instructions that all kernels use.
+#[inline]
+pub fn arch() -> Arch {
+    match LIMIT.load(Ordering::Relaxed) {
+        1 => Arch::new(),
+        2 => at_most(Limit::Avx2),
+        3 => at_most(Limit::Scalar),
+        _ => {
+            hold_back(match std::env::var("CONVEXTUNE_SIMD").as_deref() {
+                Ok("avx2") => Limit::Avx2,
+                Ok("scalar") => Limit::Scalar,
+                _ => Limit::Machine,
+            });
+            arch()
+        }
     }
 }
 
-/// The widest instructions not beyond `wish`.
+/// The widest instructions within a limit.
+#[cfg(target_arch = "x86_64")]
+fn at_most(limit: Limit) -> Arch {
+    match limit {
+        Limit::Machine => Arch::new(),
+        Limit::Avx2 => pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3),
+        Limit::Scalar => Arch::Scalar,
+    }
+}
+
+/// The widest instructions within a limit.
 #[cfg(not(target_arch = "x86_64"))]
-fn at_most(_: &str) -> Arch {
+fn at_most(_: Limit) -> Arch {
     Arch::new()
 }
 

@@ -1,0 +1,174 @@
+//! Whole networks, with every kind of chain, against the reference engine; and backbones against
+//! themselves on other vector instructions.
+
+use convextune_model::backbones::by_name;
+use convextune_model::graph::{Executor, Graph, Network, NodeId};
+use convextune_model::kernels::lanes::Limit;
+use convextune_model::ops::{
+    Activate, Activation, Add, BatchNorm, Conv2d, GlobalAveragePool, Linear, Op, Padding,
+    WindowSpec,
+};
+use convextune_model::tensor::{Scalar, Shape, Tensor};
+use convextune_testkit::{Rng, dot, relative_error};
+
+use crate::on_every_path;
+use crate::reference::{Field, evaluate, filled};
+
+fn conv(
+    g: &mut Graph,
+    from: NodeId,
+    kernel: usize,
+    stride: usize,
+    [cin, cout]: [usize; 2],
+) -> NodeId {
+    let name = format!("{}.conv", g.nodes().len());
+    let conv = Conv2d {
+        window: WindowSpec::square(kernel, stride, Padding::Same),
+        cin,
+        cout,
+        groups: if cin == cout && kernel == 5 { cin } else { 1 },
+        bias: false,
+    };
+    g.push(name, Op::Conv2d(conv), &[from])
+}
+
+fn norm(g: &mut Graph, from: NodeId, channels: usize, activation: Activation) -> NodeId {
+    let name = format!("{}.bn", g.nodes().len());
+    let norm = BatchNorm {
+        channels,
+        eps: 1e-3,
+        activation,
+    };
+    g.push(name, Op::BatchNorm(norm), &[from])
+}
+
+/// Residual blocks with and without a convolution in the shortcut, a depthwise block, a
+/// convolution with a bias and an activation of its own, and a result that two nodes read.
+fn blocks() -> Graph {
+    let leaky = Activation::RELU6.leaky(0.1);
+    let identity = Activation::IDENTITY;
+    let mut g = Graph::new(3);
+    let stem = conv(&mut g, 0, 3, 2, [3, 18]);
+    let stem = norm(&mut g, stem, 18, leaky);
+    let a = conv(&mut g, stem, 3, 1, [18, 20]);
+    let a = norm(&mut g, a, 20, identity);
+    let shortcut = conv(&mut g, stem, 1, 1, [18, 20]);
+    let shortcut = norm(&mut g, shortcut, 20, identity);
+    let sum = g.push("sum", Op::Add(Add { activation: leaky }), &[shortcut, a]);
+    let dw = conv(&mut g, sum, 5, 1, [20, 20]);
+    let dw = norm(&mut g, dw, 20, leaky);
+    let back = conv(&mut g, dw, 1, 1, [20, 20]);
+    let back = norm(&mut g, back, 20, identity);
+    let add = Add {
+        activation: identity,
+    };
+    let sum = g.push("sum2", Op::Add(add), &[back, sum]);
+    // Read twice, so not part of a chain.
+    let twice = conv(&mut g, sum, 1, 1, [20, 7]);
+    let once = norm(&mut g, twice, 7, leaky);
+    let sum = g.push("sum3", Op::Add(Add { activation: leaky }), &[once, twice]);
+    let biased = Conv2d {
+        window: WindowSpec::square(3, 1, Padding::all(1)),
+        cin: 7,
+        cout: 9,
+        groups: 1,
+        bias: true,
+    };
+    let biased = g.push("biased", Op::Conv2d(biased), &[sum]);
+    let act = Activate {
+        activation: Activation::RELU.leaky(0.2),
+    };
+    let act = g.push("act", Op::Activate(act), &[biased]);
+    let pool = g.push("pool", Op::GlobalAveragePool(GlobalAveragePool), &[act]);
+    let linear = Linear {
+        cin: 9,
+        cout: 4,
+        bias: true,
+    };
+    g.push("fc", Op::Linear(linear), &[pool]);
+    g
+}
+
+fn wide<T: Scalar>(x: &[T]) -> Vec<f64> {
+    x.iter().map(|x| x.to_f64()).collect()
+}
+
+/// Plain and recorded passes, with and without a tangent, against the reference; the adjoint by
+/// its identity.
+fn check<T: Scalar>(network: &Network<f64>, tolerance: f64) {
+    let mut rng = Rng::new(3);
+    let shape = Shape::new(3, 22, 19, 3);
+    let (x, v) = (
+        rng.normals(shape.len()),
+        rng.normals(network.parameters().len()),
+    );
+    let want = evaluate(network, &v, Field::constant(shape, &x));
+    let narrow = |x: &[f64]| -> Vec<T> { x.iter().map(|x| T::from_f64(*x)).collect() };
+    let network = network.cast::<T>();
+    let mut executor = Executor::new(&network, 0);
+    let images = || Tensor::from_vec(shape, narrow(&x));
+    let agrees = |got: &[T], want: &[f64]| {
+        let error = relative_error(&wide(got), want);
+        assert!(error < tolerance, "{error:e}");
+    };
+    agrees(executor.forward(images()).unwrap().data(), &want.values());
+    let (y, dy) = executor.dual(images(), &narrow(&v)).unwrap();
+    agrees(y.data(), &want.values());
+    agrees(dy.data(), &want.slopes());
+    for tangent in [None, Some(narrow(&v))] {
+        let recording = executor.record(images(), tangent.as_deref()).unwrap();
+        agrees(recording.output.data(), &want.values());
+        if let Some(dy) = &recording.tangent {
+            agrees(dy.data(), &want.slopes());
+        }
+        let g = rng.normals(want.numbers.len());
+        let mut gw = vec![T::ZERO; v.len()];
+        let cotangent = Tensor::from_vec(recording.output.shape(), narrow(&g));
+        executor.vjp(&recording, cotangent, &mut gw);
+        executor.recycle(recording);
+        let (left, right) = (dot(&want.slopes(), &g), dot(&v, &wide(&gw)));
+        let error = (left - right).abs() / left.abs().max(right.abs());
+        assert!(error < 10.0 * tolerance, "{left} is not {right}");
+    }
+}
+
+#[test]
+fn a_network_with_every_chain_agrees_with_the_reference() {
+    let mut rng = Rng::new(2);
+    let network = filled(blocks(), || rng.normal());
+    on_every_path(|_| {
+        check::<f64>(&network, 1e-12);
+        check::<f32>(&network, 2e-5);
+    });
+}
+
+/// The output of a backbone in f32. (Tangents of networks this deep differ by percents between any
+/// two orders of summation: an activation near its kink takes the other slope.)
+fn outputs(network: &Network<f32>) -> Vec<f64> {
+    let mut rng = Rng::new(4);
+    let shape = Shape::new(2, 64, 64, 3);
+    let x: Vec<f32> = rng.normals(shape.len()).iter().map(|x| *x as f32).collect();
+    let mut executor = Executor::new(network, 0);
+    wide(executor.forward(Tensor::from_vec(shape, x)).unwrap().data())
+}
+
+#[test]
+fn backbones_give_the_same_on_every_path() {
+    for name in ["efficientnet-lite0", "mobilenetv2", "resnet18", "resnet50"] {
+        let graph = by_name(name).unwrap().graph();
+        let mut rng = Rng::new(6);
+        let network = filled(graph, || rng.normal()).cast::<f32>();
+        let mut first: Option<Vec<f64>> = None;
+        on_every_path(|limit| {
+            if limit == Limit::Scalar && name.starts_with("resnet") {
+                return; // minutes without optimisation
+            }
+            let got = outputs(&network);
+            let error = first
+                .as_ref()
+                .map_or(0.0, |first| relative_error(&got, first));
+            assert!(error < 1e-4, "{name} with {limit:?}: {error:e}");
+            first.get_or_insert(got);
+        });
+    }
+}
