@@ -1,15 +1,18 @@
 # make demo    a real network, fine-tuned on real photographs, with a proof in a few minutes
 # make test    all tests
 # make check   formatting, lints, documentation, licences and advisories, all tests
+# make bench-engine  images per second beside PyTorch (an hour; PYTHON=... of the peers' environment)
 # make help    this list
 #
 # A Rust toolchain (rustup takes the version from rust-toolchain.toml) is all that `test` and
 # `check` need; `demo` also needs python3 with pip, to fetch one file.
 
 CARGO ?= cargo
+PYTHON ?= .venv-peers/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint doc deny clean-demo
+
+.PHONY: help demo bench-engine test check fmt lint doc deny clean-demo
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -21,6 +24,11 @@ test:
 	@command -v $(CARGO) >/dev/null || { echo "make: $(CARGO) is missing; install the Rust toolchain with rustup (https://rustup.rs)" >&2; exit 1; }
 	$(CARGO) test --workspace --locked
 	@echo "test: all tests passed"
+
+bench-engine:
+	@mkdir -p dev/bench/runs/$$(date +%F)
+	dev/bench/engine.sh $(PYTHON) 7 > dev/bench/runs/$$(date +%F)/engine.jsonl
+	python3 dev/bench/engine_table.py dev/bench/runs/$$(date +%F)/engine.jsonl
 
 check: fmt lint doc deny test
 	@echo "check: everything passed"

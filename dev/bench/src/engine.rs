@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Context;
+use convextune::finetune::multiply_adds;
 use convextune::report::peak_memory;
 use convextune_model::backbones::by_name;
 use convextune_model::graph::{Executor, Graph, Network};
@@ -15,7 +16,7 @@ pub struct Args {
     /// Backbone.
     #[arg(long, default_value = "efficientnet-lite0")]
     pub backbone: String,
-    /// Pass: forward, jvp, vjp, normal, or layers for a table.
+    /// Pass: forward, jvp, vjp, normal; layers for a table; peak for matrix products in the cache.
     #[arg(long, default_value = "forward")]
     pub mode: String,
     /// Images in a batch.
@@ -39,6 +40,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .build_global()?;
     if args.mode == "layers" {
         return crate::layers::run(args);
+    }
+    if args.mode == "peak" {
+        return peak(args);
     }
     let network = filled(by_name(&args.backbone)?.graph());
     let mut executor = Executor::new(&network, 0);
@@ -81,13 +85,75 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     times.sort_by(f64::total_cmp);
     let median = *times.get(times.len() / 2).context("no repetition")?;
     let per_second = |t: f64| args.batch as f64 / t;
+    // As if every convolution were summed directly: primal once, tangent and adjoint twice each.
+    let passes = match args.mode.as_str() {
+        "forward" => 1.0,
+        "normal" => 5.0,
+        _ => 3.0,
+    };
+    let operations = 2.0 * passes * multiply_adds(network.graph(), shape);
     println!(
         "{}",
         serde_json::json!({
             "engine": "convextune", "model": args.backbone, "mode": args.mode, "batch": args.batch,
             "size": args.size, "threads": args.threads, "repetitions": times.len(),
             "images_per_second": per_second(median), "best": per_second(times[0]),
+            "gflops_if_direct": per_second(median) * operations / 1e9,
             "peak_memory_bytes": peak_memory(),
+        })
+    );
+    Ok(())
+}
+
+/// Prints the rate of matrix products whose operands stay in the second-level cache, one product a
+/// thread: what a pass could reach at best. `gemm` is the crate, `tiles` the engine's own.
+fn peak(args: &Args) -> anyhow::Result<()> {
+    use convextune_model::kernels::gemm::{Mat, MatMut, gemm};
+    use convextune_model::kernels::tile::{Rows, pack, panel_width};
+    use rayon::prelude::*;
+    let (m, k, n) = (196, 256, 256);
+    let x: Vec<f32> = (0..m * k).map(symmetric).collect();
+    let w: Vec<f32> = (0..k * n).map(symmetric).collect();
+    let panels = pack(k, n, |i| &w[i * n..(i + 1) * n]);
+    let base: Vec<usize> = (0..m).map(|i| i * k).collect();
+    let products = 200;
+    let rate = |own: bool| {
+        let mut best = f64::INFINITY;
+        for _ in 0..7 {
+            let start = Instant::now();
+            (0..args.threads).into_par_iter().for_each(|_| {
+                let mut c = vec![0.0f32; m * n];
+                for _ in 0..products {
+                    if own {
+                        Rows {
+                            x: &x,
+                            base: &base,
+                            taps: &[0],
+                            run: k,
+                            panels: &panels,
+                            panel_stride: k * panel_width::<f32>(),
+                            cols: n,
+                            c: &mut c,
+                            stride: n,
+                            accumulate: false,
+                        }
+                        .run();
+                    } else {
+                        let (a, b) = (Mat::new(&x, m, k), Mat::new(&w, k, n));
+                        gemm(MatMut::new(&mut c, m, n), false, a, b);
+                    }
+                    std::hint::black_box(&mut c);
+                }
+            });
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        2.0 * (m * k * n * products * args.threads) as f64 / best / 1e9
+    };
+    println!(
+        "{}",
+        serde_json::json!({
+            "engine": "convextune", "mode": "peak", "threads": args.threads,
+            "gemm_gflops": rate(false), "tiles_gflops": rate(true),
         })
     );
     Ok(())
