@@ -236,6 +236,10 @@ impl<'a, T: Scalar> Executor<'a, T> {
             ..
         } = pass;
         let last = network.graph.output();
+        debug_assert!(
+            record || (0..last).all(|i| values[i].is_none() && tangents[i].is_none()),
+            "a tensor outlived its last reader"
+        );
         let output = match &values[last] {
             Some(y) if record && self.kept[last] => y.clone(),
             _ => values[last]
