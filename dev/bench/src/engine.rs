@@ -42,7 +42,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return crate::layers::run(args);
     }
     if args.mode == "peak" {
-        return peak(args);
+        peak(args);
+        return Ok(());
     }
     let network = filled(by_name(&args.backbone)?.graph());
     let mut executor = Executor::new(&network, 0);
@@ -107,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Prints the rate of matrix products whose operands stay in the second-level cache, one product a
 /// thread: what a pass could reach at best. `gemm` is the crate, `tiles` the engine's own.
-fn peak(args: &Args) -> anyhow::Result<()> {
+fn peak(args: &Args) {
     use convextune_model::kernels::gemm::{Mat, MatMut, gemm};
     use convextune_model::kernels::tile::{Rows, pack, panel_width};
     use rayon::prelude::*;
@@ -156,7 +157,6 @@ fn peak(args: &Args) -> anyhow::Result<()> {
             "gemm_gflops": rate(false), "tiles_gflops": rate(true),
         })
     );
-    Ok(())
 }
 
 /// A leaky network with made-up weights.

@@ -14,6 +14,7 @@ use crate::tensor::{Scalar, Shape};
 mod chains;
 mod execute;
 mod pool;
+mod run;
 mod surgery;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,17 @@ use crate::tensor::{Scalar, Tensor, View};
 /// A tensor and its tangent, if it has one.
 pub type Dual<'a, T> = (View<'a, T>, Option<View<'a, T>>);
 
+/// A normalisation and its numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Normalisation<'a, T> {
+    /// The operator.
+    pub norm: &'a BatchNorm,
+    /// Its numbers.
+    pub weights: NodeWeights<'a, T>,
+    /// Their tangent.
+    pub dweights: Option<&'a [T]>,
+}
+
 /// A convolution, its weights and tangents, and what follows.
 #[derive(Debug)]
 pub struct ConvolutionChain<'a, T> {
@@ -18,8 +29,8 @@ pub struct ConvolutionChain<'a, T> {
     pub weights: NodeWeights<'a, T>,
     /// Their tangent.
     pub dweights: Option<&'a [T]>,
-    /// The normalisation, its numbers and their tangent.
-    pub norm: Option<(&'a BatchNorm, NodeWeights<'a, T>, Option<&'a [T]>)>,
+    /// The normalisation.
+    pub norm: Option<Normalisation<'a, T>>,
     /// Applied last.
     pub activation: Activation,
     /// Added before the activation.
@@ -53,18 +64,13 @@ impl<T: Scalar> ConvolutionChain<'_, T> {
 
     /// scale, shift, dscale, dshift.
     fn coefficients(&self) -> [Vec<T>; 4] {
-        match &self.norm {
-            Some((norm, w, dw)) => {
-                let k = norm.coefficients(*w);
-                let (dscale, dshift) = norm.tangent(*w, *dw, &k);
-                [k.scale, k.shift, dscale, dshift]
-            }
-            None => {
-                let c = self.conv.cout;
-                let zeros = vec![T::ZERO; c];
-                [vec![T::ONE; c], zeros.clone(), zeros.clone(), zeros]
-            }
-        }
+        let Some(n) = &self.norm else {
+            let zeros = || vec![T::ZERO; self.conv.cout];
+            return [vec![T::ONE; self.conv.cout], zeros(), zeros(), zeros()];
+        };
+        let k = n.norm.coefficients(n.weights);
+        let (dscale, dshift) = n.norm.tangent(n.weights, n.dweights, &k);
+        [k.scale, k.shift, dscale, dshift]
     }
 
     fn chain<'a>(&'a self, [scale, shift, dscale, dshift]: &'a [Vec<T>; 4]) -> Chain<'a, T> {

@@ -36,7 +36,7 @@ mod window;
 pub use activation::{Activate, Activation, Slopes};
 pub use add::Add;
 pub use batch_norm::BatchNorm;
-pub use chain::ConvolutionChain;
+pub use chain::{ConvolutionChain, Normalisation};
 pub use channel_pad::ChannelPad;
 pub use concat::Concat;
 pub use conv2d::Conv2d;

@@ -1,7 +1,8 @@
 //! Random convolutions against their definition.
 
 use convextune_model::ops::{
-    Conv2d, Cotangent, GradientSlot, NodeWeights, Operator, Padding, Primal, WindowSpec,
+    Conv2d, Cotangent, GradientSlot, NodeWeights, Operator, Padding, ParameterShape, Primal,
+    WindowSpec,
 };
 use convextune_model::tensor::{Scalar, Shape, Tensor, View};
 use convextune_testkit::{Rng, dot, relative_error};
@@ -93,7 +94,7 @@ fn check<T: Scalar>(case: &Case, rng: &mut Rng, tolerance: f64) {
     } = case;
     let op: &dyn Operator<T> = conv;
     let (x, dx) = (rng.normals(shape.len()), rng.normals(shape.len()));
-    let count = op.parameters().iter().map(|p| p.len()).sum();
+    let count = op.parameters().iter().map(ParameterShape::len).sum();
     let (w, dw) = (rng.normals(count), rng.normals(count));
     let duals = |a: &[f64], b: &[f64]| -> Vec<Dual> {
         let pair = |(value, slope): (&f64, &f64)| Dual {

@@ -16,13 +16,15 @@
 //! cache. In f32 the result differs from the direct sum by about 1e-6 of its size.
 
 mod adjoint;
+mod tiles;
 mod transforms;
 
 use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
-use self::transforms::{Input, Map, OUT, Output, PRODUCTS, Square, Transform, Weights};
+use self::tiles::Tiles;
+use self::transforms::{Input, OUT, Output, PRODUCTS, Square, Transform, Weights};
 use super::finish::{Finish, Part, nothing, places};
 use super::lanes::vectorize;
 use super::patches::Window;
@@ -58,68 +60,6 @@ const LIMITS: Limits = Limits {
 const WEIGHTS: usize = 200;
 /// Numbers between the products of a tile row beyond what they need, against cache conflicts.
 const GAP: usize = 16;
-
-/// Transformed rows of tiles: `[tile rows][36][tiles in a row * channels + GAP]`.
-struct Tiles<T: Scalar> {
-    numbers: Scratch<T>,
-    /// Numbers of one product of one tile row.
-    product: usize,
-    channels: usize,
-    /// Tiles in a row.
-    width: usize,
-}
-
-impl<T: Scalar> Tiles<T> {
-    fn new(rows: usize, width: usize, channels: usize) -> Self {
-        let product = width * channels + GAP;
-        Self {
-            numbers: scratch(rows * PRODUCTS * product),
-            product,
-            channels,
-            width,
-        }
-    }
-
-    /// Where product `f` of every tile of `rows` tile rows lies.
-    fn base(&self, rows: usize, f: usize) -> Vec<usize> {
-        let tile = |i: usize| {
-            (i / self.width * PRODUCTS + f) * self.product + i % self.width * self.channels
-        };
-        (0..rows * self.width).map(tile).collect()
-    }
-
-    /// Transforms the squares of `x` that `square` names for a tile of a tile row.
-    fn fill<M: Map<I, 6>, const I: usize>(
-        &mut self,
-        _: M,
-        x: &[T],
-        rows: usize,
-        square: impl Fn(usize, usize) -> Square + Sync,
-    ) {
-        let (product, channels, width) = (self.product, self.channels, self.width);
-        let len = PRODUCTS * product;
-        let chunks = self.numbers[..rows * len].par_chunks_mut(len).enumerate();
-        chunks.for_each(|(row, y)| {
-            for tile in 0..width {
-                let to = Square {
-                    first: (tile * channels) as isize,
-                    row: 6 * product,
-                    column: product,
-                    inside: [0..6, 0..6],
-                };
-                vectorize(Transform::<M, T, I, 6> {
-                    map: PhantomData,
-                    x,
-                    from: square(row, tile),
-                    y,
-                    to,
-                    channels,
-                    accumulate: false,
-                });
-            }
-        });
-    }
-}
 
 /// One of the products M += V U of a pass: the input, and which weights it meets.
 struct Term<'a, T> {

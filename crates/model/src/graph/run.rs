@@ -1,0 +1,180 @@
+//! The way forward through a network: node by node, or chain by chain, with or without a tangent.
+
+use super::chains::Links;
+use super::execute::{Executor, Recording};
+use super::{GraphError, NodeId};
+use crate::ops::{ConvolutionChain, Normalisation, Op};
+use crate::tensor::{Scalar, Shape, Tensor, View};
+
+/// A pass under way.
+struct Pass<'v, T> {
+    /// The tangent of the trainable weights.
+    v: Option<&'v [T]>,
+    /// Whether an adjoint pass follows.
+    record: bool,
+    values: Vec<Option<Tensor<T>>>,
+    tangents: Vec<Option<Tensor<T>>>,
+}
+
+impl<T: Scalar> Executor<'_, T> {
+    pub(super) fn run(
+        &mut self,
+        x: Tensor<T>,
+        v: Option<&[T]>,
+        record: bool,
+    ) -> Result<Recording<T>, GraphError> {
+        let network = self.network;
+        let nodes = network.graph.nodes();
+        let shapes = network.graph.shapes(x.shape())?;
+        let mut values: Vec<Option<Tensor<T>>> = nodes.iter().map(|_| None).collect();
+        let tangents: Vec<Option<Tensor<T>>> = nodes.iter().map(|_| None).collect();
+        values[0] = Some(x);
+        let mut pass = Pass {
+            v,
+            record,
+            values,
+            tangents,
+        };
+        for id in 1..nodes.len() {
+            if self.chains.runs_at[id] != id {
+                continue;
+            }
+            match self.chains.ending_at[id] {
+                Some(links) => self.run_chain(id, links, shapes[id], &mut pass),
+                None => self.run_node(id, shapes[id], &mut pass),
+            }
+            self.release_inputs(id, &mut pass);
+        }
+        let Pass {
+            mut values,
+            mut tangents,
+            ..
+        } = pass;
+        let last = network.graph.output();
+        debug_assert!(
+            record || (0..last).all(|i| values[i].is_none() && tangents[i].is_none()),
+            "a tensor outlived its last reader"
+        );
+        let output = match &values[last] {
+            Some(y) if record && self.kept[last] => y.clone(),
+            _ => values[last]
+                .take()
+                .unwrap_or_else(|| Tensor::zeros(shapes[last])),
+        };
+        Ok(Recording {
+            shapes,
+            values,
+            output,
+            tangent: tangents[last].take(),
+        })
+    }
+
+    /// The part of a tangent that belongs to a node, if it has weights.
+    fn tangent_of<'v>(&self, id: NodeId, v: &'v [T]) -> Option<&'v [T]> {
+        let (range, offset) = (&self.network.layout[id].parameters, self.offset());
+        (!range.is_empty()).then(|| &v[range.start - offset..range.end - offset])
+    }
+
+    fn run_node(&mut self, id: NodeId, shape: Shape, pass: &mut Pass<'_, T>) {
+        let network = self.network;
+        let node = &network.graph.nodes()[id];
+        let Some(op) = node.op.operator::<T>() else {
+            return;
+        };
+        let mut y = self.pool.take(shape);
+        let inputs = node.inputs.iter();
+        let x: Vec<View<'_, T>> = inputs
+            .clone()
+            .filter_map(|i| view(pass.values[*i].as_ref()))
+            .collect();
+        let weights = network.node_weights(id);
+        if let (Some(v), true) = (pass.v, self.depends[id]) {
+            let mut dy = self.pool.take(shape);
+            let dx: Vec<_> = inputs.map(|i| view(pass.tangents[*i].as_ref())).collect();
+            let dw = self.tangent_of(id, v);
+            op.dual(weights, dw, &x, &dx, &mut y, &mut dy);
+            pass.tangents[id] = Some(dy);
+        } else {
+            op.forward(weights, &x, &mut y);
+        }
+        pass.values[id] = Some(y);
+    }
+
+    /// Runs the chain that ends at `id`.
+    fn run_chain(&mut self, id: NodeId, links: Links, shape: Shape, pass: &mut Pass<'_, T>) {
+        let nodes = self.network.graph.nodes();
+        let Op::Conv2d(conv) = &nodes[links.conv].op else {
+            return;
+        };
+        let v = pass.v.filter(|_| self.depends[id]);
+        // The convolution's own result has a place where the adjoint pass reads it.
+        let keep = pass.record && self.kept[links.conv];
+        let mut z = self.pool.take(shape);
+        let mut y = keep.then(|| self.pool.take(shape));
+        let mut dz = v.map(|_| self.pool.take(shape));
+        let dual = |i: NodeId| {
+            let x = view(pass.values[i].as_ref())?;
+            Some((x, view(pass.tangents[i].as_ref())))
+        };
+        let norm = links.norm.and_then(|norm| match &nodes[norm].op {
+            Op::BatchNorm(op) => Some(Normalisation {
+                norm: op,
+                weights: self.network.node_weights(norm),
+                dweights: v.and_then(|v| self.tangent_of(norm, v)),
+            }),
+            _ => None,
+        });
+        let chain = ConvolutionChain {
+            conv,
+            weights: self.network.node_weights(links.conv),
+            dweights: v.and_then(|v| self.tangent_of(links.conv, v)),
+            norm,
+            activation: nodes[id].op.activation(),
+            shortcut: links.shortcut.and_then(dual),
+        };
+        let Some((x, dx)) = dual(nodes[links.conv].inputs[0]) else {
+            return;
+        };
+        match &mut dz {
+            Some(dz) => chain.dual((x, dx), (&mut z, dz), y.as_mut()),
+            None => chain.forward(x, &mut z, y.as_mut()),
+        }
+        match y {
+            Some(y) => {
+                pass.values[links.conv] = Some(z);
+                pass.values[id] = Some(y);
+            }
+            None => pass.values[id] = Some(z),
+        }
+        pass.tangents[id] = dz;
+    }
+
+    /// Gives back what no node after the one at `id` reads.
+    fn release_inputs(&mut self, id: NodeId, pass: &mut Pass<'_, T>) {
+        let nodes = self.network.graph.nodes();
+        let members = match self.chains.ending_at[id] {
+            Some(links) => vec![Some(links.conv), links.norm, Some(id)],
+            None => vec![Some(id)],
+        };
+        for member in members.into_iter().flatten() {
+            for i in &nodes[member].inputs {
+                if self.last_use[*i] == id {
+                    self.release(&mut pass.tangents[*i]);
+                    if !(pass.record && self.kept[*i]) {
+                        self.release(&mut pass.values[*i]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, slot: &mut Option<Tensor<T>>) {
+        if let Some(tensor) = slot.take() {
+            self.pool.give(tensor);
+        }
+    }
+}
+
+fn view<T: Scalar>(slot: Option<&Tensor<T>>) -> Option<View<'_, T>> {
+    slot.map(Tensor::view)
+}
