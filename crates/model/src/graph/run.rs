@@ -132,7 +132,9 @@ impl<T: Scalar> Executor<'_, T> {
             activation: nodes[id].op.activation(),
             shortcut: links.shortcut.and_then(dual),
         };
+        debug_assert_eq!(chain.shortcut.is_some(), links.shortcut.is_some());
         let Some((x, dx)) = dual(nodes[links.conv].inputs[0]) else {
+            debug_assert!(false, "a chain ran before its input");
             return;
         };
         match &mut dz {
@@ -156,13 +158,14 @@ impl<T: Scalar> Executor<'_, T> {
             Some(links) => vec![Some(links.conv), links.norm, Some(id)],
             None => vec![Some(id)],
         };
-        for member in members.into_iter().flatten() {
-            for i in &nodes[member].inputs {
-                if self.last_use[*i] == id {
-                    self.release(&mut pass.tangents[*i]);
-                    if !(pass.record && self.kept[*i]) {
-                        self.release(&mut pass.values[*i]);
-                    }
+        let inputs = members.into_iter().flatten().flat_map(|m| &nodes[m].inputs);
+        // A node that none reads is done with at once.
+        let unread = (self.last_use[id] == id && id + 1 < nodes.len()).then_some(&id);
+        for i in inputs.chain(unread) {
+            if self.last_use[*i] == id {
+                self.release(&mut pass.tangents[*i]);
+                if !(pass.record && self.kept[*i]) {
+                    self.release(&mut pass.values[*i]);
                 }
             }
         }

@@ -88,8 +88,8 @@ impl Bands {
     }
 
     /// Output lines, counted over all images, that one task should take so that what it reads and
-    /// writes, about `numbers` a pixel, stays in the second-level cache, and every thread gets the
-    /// same number of tasks.
+    /// writes, about `numbers` a pixel, stays in the second-level cache, and threads get about
+    /// the same number of tasks.
     pub fn lines_of_a_task(&self, images: usize, numbers: usize) -> usize {
         let lines = (images * self.window.output[0]).max(1);
         let width = self.window.output[1].max(1);
@@ -169,11 +169,12 @@ impl Bands {
 }
 
 /// Neighbouring output pixels whose inputs lie a multiple of this many numbers apart fall into one
-/// set of the first-level cache (4 KiB in f32) and would evict each other.
+/// set of the first-level cache (4 KiB in f32, twice that in f64) and would evict each other.
 const CONFLICT: usize = 1 << 10;
 /// Numbers between pixels against that.
 const GAP: usize = 16;
 /// Numbers a task reads and writes at best: half a megabyte in f32.
 const CACHE: usize = 1 << 17;
-/// Output pixels a task has at least, so that it uses each weight it reads often enough.
+/// Output pixels a task has at least, where there are so many, so that it uses each weight it reads
+/// often enough.
 const PIXELS: usize = 98;

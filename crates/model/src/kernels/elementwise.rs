@@ -93,7 +93,7 @@ pub fn affine_adjoint<T: Scalar>(
 ) {
     let c = scale.len();
     let len = task_rows(c).min(image / c) * c;
-    let slopes = act.slopes::<T>();
+    let (slopes, identity) = (act.slopes::<T>(), act.is_identity());
     out.par_chunks_mut(image)
         .zip(g.par_chunks(image))
         .enumerate()
@@ -113,7 +113,13 @@ pub fn affine_adjoint<T: Scalar>(
                             let out = &mut out[row.clone()][..c];
                             let (g, y) = (&g[row.clone()][..c], &y[row][..c]);
                             for j in 0..c {
-                                let v = slopes.derivative(y[j]) * g[j] * scale[j];
+                                // The identity does not read y.
+                                let slope = if identity {
+                                    T::ONE
+                                } else {
+                                    slopes.derivative(y[j])
+                                };
+                                let v = slope * g[j] * scale[j];
                                 out[j] = if accumulate { out[j] + v } else { v };
                             }
                         }

@@ -10,8 +10,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use pulp::{Arch, Simd, WithSimd};
 
+mod sealed {
+    /// Only the two number types are numbers: the loops rely on what their vectors look like.
+    pub trait Number {}
+    impl Number for f32 {}
+    impl Number for f64 {}
+}
+
 /// Arithmetic on vectors of numbers of one type.
-pub trait Lanes: Copy + Debug + Default + Send + Sync + 'static {
+pub trait Lanes: sealed::Number + Copy + Debug + Default + Send + Sync + 'static {
     /// A vector register.
     type Vector<S: Simd>: Copy;
 

@@ -33,8 +33,10 @@ impl<T: Scalar> WithSimd for Line<'_, T> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         let pixels = self.z.len() / self.channels;
         let last = self.taps.iter().max().map_or(0, |t| *t);
-        assert!(self.w.len() >= self.taps.len() * self.channels);
-        assert!(pixels == 0 || (pixels - 1) * self.step + last + self.channels <= self.x.len());
+        assert!(self.w.len() >= self.taps.len().saturating_mul(self.channels));
+        let end = pixels.saturating_sub(1).saturating_mul(self.step);
+        let end = end.saturating_add(last).saturating_add(self.channels);
+        assert!(pixels == 0 || end <= self.x.len());
         let rest = self.channels / T::count::<S>() * T::count::<S>();
         for (first, n) in blocks(pixels) {
             if n == PIXELS {
@@ -118,10 +120,13 @@ impl<T: Scalar> WithSimd for Correlation<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let most = |offsets: &[usize]| offsets.iter().max().map_or(0, |o| *o);
-        let reach = (self.width.max(1) - 1) * self.step + self.channels;
-        assert!(most(self.lines) + most(self.taps) + reach <= self.x.len());
-        assert!(self.lines.len() * self.width * self.channels <= self.g.len());
-        assert!(self.sum.len() >= self.taps.len() * self.channels);
+        let reach = self.width.saturating_sub(1).saturating_mul(self.step);
+        let reach = reach.saturating_add(self.channels);
+        let first = most(self.lines).saturating_add(most(self.taps));
+        assert!(first.saturating_add(reach) <= self.x.len());
+        let pixels = self.lines.len().saturating_mul(self.width);
+        assert!(pixels.saturating_mul(self.channels) <= self.g.len());
+        assert!(self.sum.len() >= self.taps.len().saturating_mul(self.channels));
         let rest = self.channels / T::count::<S>() * T::count::<S>();
         for first in (0..self.taps.len()).step_by(TAPS) {
             self.run::<S>(simd, first, 0);

@@ -22,7 +22,8 @@ pub struct Window {
 impl Window {
     /// Whether the patch matrix is the image itself.
     pub fn is_pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == [1, 1] && self.pad == [0, 0]
+        let one = self.kernel == [1, 1] && self.stride == [1, 1];
+        one && self.pad == [0, 0] && self.input == self.output
     }
 
     /// Number of taps.

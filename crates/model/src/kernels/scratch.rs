@@ -9,8 +9,10 @@ use crate::tensor::Scalar;
 #[derive(Debug)]
 pub struct Shelf<T>(Mutex<Vec<Vec<T>>>);
 
-/// Buffers a shelf keeps at most.
-const KEPT: usize = 32;
+/// Numbers a shelf keeps at most: a quarter of a gigabyte in f32.
+const KEPT: usize = 1 << 26;
+/// A buffer more than this many times too large is left for whom it fits.
+const ROOMY: usize = 8;
 
 impl<T> Shelf<T> {
     /// An empty shelf.
@@ -39,13 +41,14 @@ pub struct Scratch<T: Scalar> {
 /// A buffer of `len` numbers with unspecified contents.
 pub fn scratch<T: Scalar>(len: usize) -> Scratch<T> {
     let mut shelf = T::shelf().lock();
+    let most = ROOMY * len.max(1 << 12);
     let fitting = (0..shelf.len())
-        .filter(|i| shelf[*i].len() >= len)
+        .filter(|i| (len..=most).contains(&shelf[*i].len()))
         .min_by_key(|i| shelf[*i].len());
-    // Without one that fits, the largest grows, so that small ones stay small.
-    let largest = (0..shelf.len()).max_by_key(|i| shelf[*i].len());
+    // Without one that fits, one not much too small grows.
+    let smaller = (0..shelf.len()).filter(|i| (len / 2..len).contains(&shelf[*i].len()));
     let mut buffer = fitting
-        .or(largest.filter(|i| shelf[*i].len() >= len / 2))
+        .or(smaller.max_by_key(|i| shelf[*i].len()))
         .map_or_else(Vec::new, |i| shelf.swap_remove(i));
     drop(shelf);
     if buffer.len() < len {
@@ -72,8 +75,9 @@ impl<T: Scalar> Drop for Scratch<T> {
     fn drop(&mut self) {
         let mut shelf = T::shelf().lock();
         shelf.push(std::mem::take(&mut self.data));
-        if shelf.len() > KEPT
-            && let Some(i) = (0..shelf.len()).min_by_key(|i| shelf[*i].len())
+        // Beyond the limit the largest goes: it is the dearest to keep.
+        if shelf.iter().map(Vec::len).sum::<usize>() > KEPT
+            && let Some(i) = (0..shelf.len()).max_by_key(|i| shelf[*i].len())
         {
             shelf.swap_remove(i);
         }

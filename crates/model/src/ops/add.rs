@@ -1,11 +1,13 @@
 //! Sum of two tensors of one shape, with a fused activation: the joint of a residual block.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Activation, Cotangent, GradientSlot, Keeps, NodeWeights, Operator, Primal, ShapeError,
 };
-use crate::kernels::elementwise::{affine_adjoint, generate};
+use crate::kernels::ELEMENTWISE_TASK;
+use crate::kernels::elementwise::{affine_adjoint, generate, update};
 use crate::tensor::{Scalar, Shape, Tensor, View};
 
 /// See the module's documentation.
@@ -84,22 +86,29 @@ impl<T: Scalar> Operator<T> for Add {
         g: Cotangent<'_, T>,
         slots: &mut [Option<GradientSlot<'_, T>>],
     ) {
+        // Both inputs have the gradient g' = act'(y) g; what the first slot got is read again for
+        // the second unless it was added to something.
+        let mut ready: Option<&[T]> = self.activation.is_identity().then_some(g.g.data);
         for slot in slots.iter_mut().flatten() {
-            let (gx, g_data, accumulate) = (slot.gx.data_mut(), g.g.data, slot.accumulate);
-            if !self.activation.is_identity() {
-                let ones = vec![T::ONE; g.g.shape.c];
-                let image = (g.g.shape.image_len(), g.repeat);
-                let y = primal.output.data;
-                affine_adjoint(&ones, self.activation, y, g_data, image, accumulate, gx);
-            } else if accumulate {
-                crate::kernels::elementwise::update(
+            let (gx, accumulate) = (slot.gx.data_mut(), slot.accumulate);
+            match ready {
+                Some(ready) if accumulate => update(
                     gx,
-                    g_data,
+                    ready,
                     #[inline(always)]
                     |gx, g| gx + g,
-                );
-            } else {
-                gx.copy_from_slice(g_data);
+                ),
+                Some(ready) => gx
+                    .par_chunks_mut(ELEMENTWISE_TASK)
+                    .zip(ready.par_chunks(ELEMENTWISE_TASK))
+                    .for_each(|(gx, g)| gx.copy_from_slice(g)),
+                None => {
+                    let ones = vec![T::ONE; g.g.shape.c];
+                    let (act, image) = (self.activation, (g.g.shape.image_len(), g.repeat));
+                    let y = primal.output.data;
+                    affine_adjoint(&ones, act, y, g.g.data, image, accumulate, gx);
+                    ready = (!accumulate).then_some(&*gx);
+                }
             }
         }
     }

@@ -78,12 +78,17 @@ impl Conv2d {
         {
             return Some(Kernel::Winograd(fast));
         }
-        Some(Kernel::Dense(Convolution {
-            window,
-            cin,
-            cout,
-            groups,
-        }))
+        self.dense(x).map(Kernel::Dense)
+    }
+
+    /// The direct sum, for a shape that the graph has already checked.
+    fn dense(&self, x: Shape) -> Option<Convolution> {
+        Some(Convolution {
+            window: self.window_on(x).ok()?,
+            cin: self.cin,
+            cout: self.cout,
+            groups: self.groups,
+        })
     }
 
     fn kernel_len(&self) -> usize {
@@ -221,9 +226,15 @@ impl<T: Scalar> Operator<T> for Conv2d {
         let (gw, gb) = gw.split_at_mut(self.kernel_len());
         let x = primal.inputs[0];
         match self.kernel(x.shape) {
-            Some(Kernel::Dense(k)) => k.adjoint_weights(x.data, g.g.data, g.repeat, gw),
-            Some(Kernel::Winograd(k)) => k.adjoint_weights(x.data, g.g.data, g.repeat, gw),
+            Some(Kernel::Winograd(k)) if k.pays_for_weights(x.shape.n) => {
+                k.adjoint_weights(x.data, g.g.data, g.repeat, gw);
+            }
             Some(Kernel::Depthwise(k)) => k.adjoint_weights(x.data, g.g.data, g.repeat, gw),
+            Some(Kernel::Dense(_) | Kernel::Winograd(_)) => {
+                if let Some(k) = self.dense(x.shape) {
+                    k.adjoint_weights(x.data, g.g.data, g.repeat, gw);
+                }
+            }
             None => {}
         }
         if self.bias {

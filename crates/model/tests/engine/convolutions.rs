@@ -188,3 +188,43 @@ fn random_convolutions_agree_with_their_definition() {
         }
     });
 }
+
+/// Cases that random ones seldom meet: a border on one side of a pointwise kernel, and distances
+/// between pixels that fall on one set of the cache.
+#[test]
+fn rare_convolutions_agree_with_their_definition() {
+    let case = |kernel: usize, stride, [top, bottom, left, right]: [usize; 4], cin, cout| Case {
+        conv: Conv2d {
+            window: WindowSpec::square(
+                kernel,
+                stride,
+                Padding::Explicit {
+                    top,
+                    bottom,
+                    left,
+                    right,
+                },
+            ),
+            cin,
+            cout,
+            groups: 1,
+            bias: false,
+        },
+        shape: Shape::new(2, 4, 3, cin),
+        repeat: 1,
+    };
+    on_every_path(|_| {
+        let mut rng = Rng::new(30);
+        for case in [
+            case(1, 1, [0, 0, 0, 1], 3, 4),
+            case(1, 1, [0, 1, 0, 0], 3, 4),
+            case(1, 1, [0; 4], 1024, 5),
+            case(1, 2, [0; 4], 512, 7),
+            case(3, 2, [1, 0, 0, 1], 512, 3),
+            case(3, 1, [1; 4], 1024, 17),
+        ] {
+            check::<f32>(&case, &mut rng, 1e-5);
+            check::<f64>(&case, &mut rng, 1e-13);
+        }
+    });
+}

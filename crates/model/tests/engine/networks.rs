@@ -172,3 +172,45 @@ fn backbones_give_the_same_on_every_path() {
         });
     }
 }
+
+/// Masks are read off activations, so these must not depend on what else is in the batch.
+#[test]
+fn a_sample_alone_equals_itself_in_a_batch_to_the_bit() {
+    let networks = ["efficientnet-lite0", "resnet18"].map(|name| {
+        let mut rng = Rng::new(9);
+        filled(by_name(name).unwrap().graph(), || rng.normal()).cast::<f32>()
+    });
+    on_every_path(|limit| {
+        if limit == Limit::Scalar {
+            return; // minutes without optimisation
+        }
+        for network in &networks {
+            let shape = Shape::new(9, 64, 64, 3);
+            let x = Rng::new(8).normals(shape.len());
+            let x: Vec<f32> = x.iter().map(|x| *x as f32).collect();
+            let mut executor = Executor::new(network, 0);
+            let all = executor
+                .forward(Tensor::from_vec(shape, x.clone()))
+                .unwrap();
+            for i in [0, 8] {
+                let image = x[i * shape.image_len()..(i + 1) * shape.image_len()].to_vec();
+                let one = executor
+                    .forward(Tensor::from_vec(shape.with_n(1), image))
+                    .unwrap();
+                assert!(one.data() == all.view().image(i).data, "image {i}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_network_cut_inside_a_block_runs() {
+    let network = filled(blocks(), || 0.5);
+    // After the convolution in a shortcut: the node before it has no reader left.
+    let cut = network.truncated(5);
+    on_every_path(|_| {
+        let x = Tensor::from_vec(Shape::new(1, 8, 8, 3), vec![1.0; 192]);
+        let shape = Executor::new(&cut, 0).forward(x).unwrap().shape();
+        assert_eq!(shape, Shape::new(1, 4, 4, 20));
+    });
+}

@@ -56,7 +56,10 @@ impl<T: Scalar> Columns<'_, T> {
         let nr = 2 * T::count::<S>();
         let depth = self.x_base.len();
         assert_eq!(depth, self.g_base.len());
-        let end = |base: &[usize], len| base.iter().max().map_or(0, |b| b + len);
+        if depth == 0 {
+            return;
+        }
+        let end = |base: &[usize], len| base.iter().max().map_or(0, |b| b.saturating_add(len));
         assert!(end(self.x_base, self.rows) <= self.x.len());
         assert!(end(self.g_base, self.cols) <= self.g.len());
         // What is left beside whole tiles is copied once, filled up with zeros.

@@ -122,7 +122,7 @@ impl Place {
         width: usize,
     ) -> (*mut T, usize) {
         if self.is_whole(rows, width) {
-            assert!((rows - 1) * self.stride + width <= c.len());
+            assert!((rows - 1).saturating_mul(self.stride).saturating_add(width) <= c.len());
             for r in 0..rows {
                 prefetch(&c[r * self.stride..r * self.stride + width]);
             }

@@ -64,7 +64,8 @@ impl<T: Scalar> Rows<'_, T> {
         let nr = 2 * T::count::<S>();
         let (depth, cols) = (self.taps.len() * self.run, self.cols);
         let most = |offsets: &[usize]| offsets.iter().max().map_or(0, |o| *o);
-        assert!(most(self.base) + most(self.taps) + self.run <= self.x.len());
+        let end = most(self.base).saturating_add(most(self.taps));
+        assert!(end.saturating_add(self.run) <= self.x.len());
         let (groups, panels) = (self.base.len().div_ceil(MR), cols.div_ceil(nr));
         let mut beside = [T::ZERO; TILE];
         // All of a small B stays in the cache while C is written line by line; a panel of a large

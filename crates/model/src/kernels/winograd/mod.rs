@@ -56,6 +56,9 @@ const LIMITS: Limits = Limits {
     block: 1 << 21,
     chunk: 1 << 16,
 };
+/// Images for which the choice is made: it must not depend on the batch, or a sample's activations
+/// would differ, in the last digits, from batch to batch.
+const BATCH: usize = 16;
 /// Estimated cost of transforming one pair of channels' weights, in multiplications.
 const WEIGHTS: usize = 200;
 /// Numbers between the products of a tile row beyond what they need, against cache conflicts.
@@ -78,7 +81,7 @@ struct Products<'a, T> {
 
 impl Winograd {
     /// The fast algorithm for a convolution without groups, or `None` where it does not apply or
-    /// the direct sum costs less.
+    /// the direct sum costs less in a usual batch.
     pub fn new(window: Window, cin: usize, cout: usize, images: usize) -> Option<Self> {
         let Window {
             kernel,
@@ -95,14 +98,21 @@ impl Winograd {
             images,
             limits: LIMITS,
         };
-        let pays = cin >= 16 && cout >= 16 && me.cost() < 9 * images * window.pixels();
+        let pays = cin >= 16 && cout >= 16 && me.cost(BATCH) < 9 * BATCH * window.pixels();
         (applies && pad.iter().all(|p| *p <= 2) && pays).then_some(me)
     }
 
-    /// Estimated cost of a pass, in multiplications of the direct sum by one pair of channels: the
-    /// products in tiles of 14 rows, a third more for the transforms, and those of the weights.
-    fn cost(&self) -> usize {
-        let tiles = self.images * self.tile_rows() * self.width();
+    /// Whether the weight gradient of so many images is better summed this way than directly: the
+    /// way back from the product domain costs the same for one image as for all.
+    pub fn pays_for_weights(&self, images: usize) -> bool {
+        self.cost(images) < 9 * images * self.window.pixels()
+    }
+
+    /// Estimated cost of a pass over some images, in multiplications of the direct sum by one pair
+    /// of channels: the products in tiles of 14 rows, a third more for the transforms, and those
+    /// of the weights.
+    fn cost(&self, images: usize) -> usize {
+        let tiles = images * self.tile_rows() * self.width();
         PRODUCTS * tiles.next_multiple_of(14) * 4 / 3 + WEIGHTS
     }
 
