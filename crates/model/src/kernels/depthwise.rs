@@ -5,10 +5,12 @@
 //! adjoint to the input at stride one, with the kernel turned round. At other strides that gathers
 //! pixel by pixel.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::bands::{Band, Bands};
-use super::finish::{Finish, Part, nothing, places};
+use super::finish::{Finish, in_tasks, nothing};
 use super::lanes::vectorize;
 use super::lines::{Correlation, Line};
 use super::patches::{Tap, Window};
@@ -59,30 +61,19 @@ impl Depthwise {
         y: Option<&mut [T]>,
         finish: &Finish<'_, T>,
     ) {
-        let (lines, line) = self.task(z.len());
-        let (len, count) = (lines * line, z.len().div_ceil(lines * line));
-        let tasks = z
-            .par_chunks_mut(len)
-            .zip(places(dz, len, count))
-            .zip(places(y, len, count))
-            .enumerate();
-        tasks.for_each(|(i, ((z, dz), y))| {
-            let range = i * lines..i * lines + z.len() / line;
-            let band = self.bands().cut(x, range.clone());
+        let sum = |lines: Range<usize>, z: &mut [T], dz: Option<&mut [T]>| {
+            let band = self.bands().cut(x, lines.clone());
             self.add(&band, w, false, z);
-            let dz = dz.map_or(&mut [][..], |dz| {
-                match dw {
-                    Some(dw) => self.add(&band, dw, false, dz),
-                    None => dz.fill(T::ZERO),
-                }
-                if let Some(dx) = dx {
-                    self.add(&self.bands().cut(dx, range), w, true, dz);
-                }
-                dz
-            });
-            let first = i * len;
-            finish(Part { first, z, dz, y });
-        });
+            let Some(dz) = dz else { return };
+            match dw {
+                Some(dw) => self.add(&band, dw, false, dz),
+                None => dz.fill(T::ZERO),
+            }
+            if let Some(dx) = dx {
+                self.add(&self.bands().cut(dx, lines), w, true, dz);
+            }
+        };
+        in_tasks(self.task(z.len()), (z, dz), y, sum, finish);
     }
 
     fn bands(&self) -> Bands {

@@ -6,6 +6,10 @@
 //! dy = act'(y) (scale dz + dscale z + dshift + dshortcut)
 //! ```
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
 use super::simd;
 use crate::ops::Slopes;
 use crate::tensor::Scalar;
@@ -115,6 +119,28 @@ impl<T: Scalar> Chain<'_, T> {
             }
         }
     }
+}
+
+/// Lets `sum` compute z, and dz if there is a place for it, some lines a task, and finishes each
+/// part. `lines` is the number of a task's lines, `line` that of a line's numbers.
+pub(super) fn in_tasks<T: Scalar>(
+    (lines, line): (usize, usize),
+    (z, dz): (&mut [T], Option<&mut [T]>),
+    y: Option<&mut [T]>,
+    sum: impl Fn(Range<usize>, &mut [T], Option<&mut [T]>) + Sync,
+    finish: &Finish<'_, T>,
+) {
+    let (len, count) = (lines * line, z.len().div_ceil(lines * line));
+    let tasks = z
+        .par_chunks_mut(len)
+        .zip(places(dz, len, count))
+        .zip(places(y, len, count))
+        .enumerate();
+    tasks.for_each(|(i, ((z, mut dz), y))| {
+        sum(i * lines..i * lines + z.len() / line, z, dz.as_deref_mut());
+        let (first, dz) = (i * len, dz.unwrap_or_default());
+        finish(Part { first, z, dz, y });
+    });
 }
 
 /// One place for each of `count` parts of `len` numbers of `y`, or none for all.

@@ -1,4 +1,4 @@
-//! Dense and grouped convolutions as matrix products on patch tiles that stay in the cache.
+//! Dense and grouped convolutions as products of patches with weights.
 //!
 //! With P(x) the patch matrix (output pixels x taps*cin) and W (taps*cin x cout):
 //!
@@ -14,10 +14,10 @@
 
 mod adjoint;
 
-use rayon::prelude::*;
+use std::ops::Range;
 
 use super::bands::{Band, Bands};
-use super::finish::{Finish, Part, places};
+use super::finish::{Finish, in_tasks};
 use super::gemm::Mat;
 use super::patches::{Channels, Window};
 use super::scratch::Scratch;
@@ -76,50 +76,44 @@ impl Convolution {
         y: Option<&mut [T]>,
         finish: &Finish<'_, T>,
     ) {
-        let packed = self.pack(w);
-        let (lines, line) = self.task(z.len());
-        let parts = places(y, lines * line, z.len().div_ceil(lines * line));
-        let tasks = z.par_chunks_mut(lines * line).zip(parts).enumerate();
-        tasks.for_each(|(i, (z, y))| {
-            let range = i * lines..i * lines + z.len() / line;
-            self.multiply(&self.bands().cut(x, range), &packed, false, z);
-            let (first, dz) = (i * lines * line, &mut [][..]);
-            finish(Part { first, z, dz, y });
-        });
+        self.run((x, w), (None, None), (z, None), y, finish);
     }
 
     /// `z = P(x) W` and `dz = P(x) dW + P(dx) W`, and what `finish` makes of them; a missing
     /// tangent is zero.
     pub fn dual<T: Scalar>(
         &self,
-        (x, w): (&[T], &[T]),
-        (dx, dw): (Option<&[T]>, Option<&[T]>),
+        primal: (&[T], &[T]),
+        tangent: (Option<&[T]>, Option<&[T]>),
         (z, dz): (&mut [T], &mut [T]),
         y: Option<&mut [T]>,
         finish: &Finish<'_, T>,
     ) {
+        self.run(primal, tangent, (z, Some(dz)), y, finish);
+    }
+
+    fn run<T: Scalar>(
+        &self,
+        (x, w): (&[T], &[T]),
+        (dx, dw): (Option<&[T]>, Option<&[T]>),
+        (z, dz): (&mut [T], Option<&mut [T]>),
+        y: Option<&mut [T]>,
+        finish: &Finish<'_, T>,
+    ) {
         let (packed, dpacked) = (self.pack(w), dw.map(|dw| self.pack(dw)));
-        let (lines, line) = self.task(z.len());
-        let parts = places(y, lines * line, z.len().div_ceil(lines * line));
-        let tasks = z
-            .par_chunks_mut(lines * line)
-            .zip(dz.par_chunks_mut(lines * line))
-            .zip(parts)
-            .enumerate();
-        tasks.for_each(|(i, ((z, dz), y))| {
-            let range = i * lines..i * lines + z.len() / line;
-            let band = self.bands().cut(x, range.clone());
+        let sum = |lines: Range<usize>, z: &mut [T], dz: Option<&mut [T]>| {
+            let band = self.bands().cut(x, lines.clone());
             self.multiply(&band, &packed, false, z);
+            let Some(dz) = dz else { return };
             match &dpacked {
                 Some(dw) => self.multiply(&band, dw, false, dz),
                 None => dz.fill(T::ZERO),
             }
             if let Some(dx) = dx {
-                self.multiply(&self.bands().cut(dx, range), &packed, true, dz);
+                self.multiply(&self.bands().cut(dx, lines), &packed, true, dz);
             }
-            let first = i * lines * line;
-            finish(Part { first, z, dz, y });
-        });
+        };
+        in_tasks(self.task(z.len()), (z, dz), y, sum, finish);
     }
 
     fn bands(&self) -> Bands {
