@@ -133,14 +133,11 @@ impl<T: Scalar> Executor<'_, T> {
             shortcut: links.shortcut.and_then(dual),
         };
         debug_assert_eq!(chain.shortcut.is_some(), links.shortcut.is_some());
-        let Some((x, dx)) = dual(nodes[links.conv].inputs[0]) else {
+        let Some(x) = dual(nodes[links.conv].inputs[0]) else {
             debug_assert!(false, "a chain ran before its input");
             return;
         };
-        match &mut dz {
-            Some(dz) => chain.dual((x, dx), (&mut z, dz), y.as_mut()),
-            None => chain.forward(x, &mut z, y.as_mut()),
-        }
+        chain.run(x, (&mut z, dz.as_mut()), y.as_mut());
         match y {
             Some(y) => {
                 pass.values[links.conv] = Some(z);

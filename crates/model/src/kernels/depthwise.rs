@@ -28,32 +28,9 @@ pub struct Depthwise {
 }
 
 impl Depthwise {
-    /// `z = x * w`, and what `finish` makes of it.
-    pub fn forward<T: Scalar>(
-        &self,
-        x: &[T],
-        w: &[T],
-        z: &mut [T],
-        y: Option<&mut [T]>,
-        finish: &Finish<'_, T>,
-    ) {
-        self.run((x, w), (None, None), (z, None), y, finish);
-    }
-
-    /// `z = x * w` and `dz = x * dw + dx * w`, and what `finish` makes of them; a missing tangent
-    /// is zero.
-    pub fn dual<T: Scalar>(
-        &self,
-        primal: (&[T], &[T]),
-        tangent: (Option<&[T]>, Option<&[T]>),
-        (z, dz): (&mut [T], &mut [T]),
-        y: Option<&mut [T]>,
-        finish: &Finish<'_, T>,
-    ) {
-        self.run(primal, tangent, (z, Some(dz)), y, finish);
-    }
-
-    fn run<T: Scalar>(
+    /// `z = x * w` and, where it has a place, `dz = x * dw + dx * w`, and what `finish` makes of
+    /// them; a missing tangent is zero.
+    pub fn run<T: Scalar>(
         &self,
         (x, w): (&[T], &[T]),
         (dx, dw): (Option<&[T]>, Option<&[T]>),
@@ -142,7 +119,7 @@ impl Depthwise {
         for (out, w) in rows.zip(w.rchunks_exact(self.channels)) {
             out.copy_from_slice(w);
         }
-        turned.forward(g, &around, gx, None, &nothing);
+        turned.run((g, &around), (None, None), (gx, None), None, &nothing);
     }
 
     /// `gx (+)= sum over taps of g w`, input pixel by input pixel; one line of `gx` a task.

@@ -144,7 +144,7 @@ pub(super) fn in_tasks<T: Scalar>(
 }
 
 /// One place for each of `count` parts of `len` numbers of `y`, or none for all.
-pub(super) fn places<T>(y: Option<&mut [T]>, len: usize, count: usize) -> Vec<Option<&mut [T]>> {
+fn places<T>(y: Option<&mut [T]>, len: usize, count: usize) -> Vec<Option<&mut [T]>> {
     match y {
         Some(y) => y.chunks_mut(len).map(Some).collect(),
         None => (0..count).map(|_| None).collect(),

@@ -38,20 +38,12 @@ pub struct ConvolutionChain<'a, T> {
 }
 
 impl<T: Scalar> ConvolutionChain<'_, T> {
-    /// The result of the chain, in `y` if the convolution's own is to be kept in `z`, else in `z`.
-    pub fn forward(&self, x: View<'_, T>, z: &mut Tensor<T>, y: Option<&mut Tensor<T>>) {
-        let norm = self.coefficients();
-        let chain = self.chain(&norm);
-        let finish = |part: Part<'_, T>| chain.apply(part);
-        self.conv
-            .forward_then(self.weights, x, z, y.map(Tensor::data_mut), &finish);
-    }
-
-    /// The same with the tangent of the result, in `dz`.
-    pub fn dual(
+    /// The result of the chain, in `y` if the convolution's own is to be kept in `z`, else in `z`;
+    /// and its tangent, if there is a place for it in `dz`.
+    pub fn run(
         &self,
-        (x, dx): Dual<'_, T>,
-        (z, dz): (&mut Tensor<T>, &mut Tensor<T>),
+        x: Dual<'_, T>,
+        z: (&mut Tensor<T>, Option<&mut Tensor<T>>),
         y: Option<&mut Tensor<T>>,
     ) {
         let norm = self.coefficients();
@@ -59,7 +51,7 @@ impl<T: Scalar> ConvolutionChain<'_, T> {
         let finish = |part: Part<'_, T>| chain.apply(part);
         let weights = (self.weights, self.dweights);
         let y = y.map(Tensor::data_mut);
-        self.conv.dual_then(weights, (x, dx), (z, dz), y, &finish);
+        self.conv.run_then(weights, x, z, y, &finish);
     }
 
     /// scale, shift, dscale, dshift.

@@ -105,42 +105,19 @@ impl Conv2d {
         }
     }
 
-    /// `z = P(x) W + b`, and what `finish` makes of it.
-    pub(crate) fn forward_then<T: Scalar>(
-        &self,
-        w: NodeWeights<'_, T>,
-        x: View<'_, T>,
-        z: &mut Tensor<T>,
-        y: Option<&mut [T]>,
-        finish: &Finish<'_, T>,
-    ) {
-        let kernel = &w.parameters[..self.kernel_len()];
-        let (shape, x, z) = (x.shape, x.data, z.data_mut());
-        let finish = |part: Part<'_, T>| {
-            self.add_bias(w.parameters, part.z);
-            finish(part);
-        };
-        match self.kernel(shape) {
-            Some(Kernel::Dense(k)) => k.forward(x, kernel, z, y, &finish),
-            Some(Kernel::Winograd(k)) => k.forward(x, kernel, z, y, &finish),
-            Some(Kernel::Depthwise(k)) => k.forward(x, kernel, z, y, &finish),
-            None => {}
-        }
-    }
-
-    /// `z = P(x) W + b` and its tangent, and what `finish` makes of them.
-    pub(crate) fn dual_then<T: Scalar>(
+    /// `z = P(x) W + b` and, where it has a place, its tangent, and what `finish` makes of them.
+    pub(crate) fn run_then<T: Scalar>(
         &self,
         (w, dw): (NodeWeights<'_, T>, Option<&[T]>),
         (x, dx): (View<'_, T>, Option<View<'_, T>>),
-        (z, dz): (&mut Tensor<T>, &mut Tensor<T>),
+        (z, dz): (&mut Tensor<T>, Option<&mut Tensor<T>>),
         y: Option<&mut [T]>,
         finish: &Finish<'_, T>,
     ) {
         let len = self.kernel_len();
         let primal = (x.data, &w.parameters[..len]);
         let tangent = (dx.map(|dx| dx.data), dw.map(|dw| &dw[..len]));
-        let result = (z.data_mut(), dz.data_mut());
+        let result = (z.data_mut(), dz.map(Tensor::data_mut));
         let finish = |part: Part<'_, T>| {
             self.add_bias(w.parameters, part.z);
             if let Some(dw) = dw {
@@ -149,9 +126,9 @@ impl Conv2d {
             finish(part);
         };
         match self.kernel(x.shape) {
-            Some(Kernel::Dense(k)) => k.dual(primal, tangent, result, y, &finish),
-            Some(Kernel::Winograd(k)) => k.dual(primal, tangent, result, y, &finish),
-            Some(Kernel::Depthwise(k)) => k.dual(primal, tangent, result, y, &finish),
+            Some(Kernel::Dense(k)) => k.run(primal, tangent, result, y, &finish),
+            Some(Kernel::Winograd(k)) => k.run(primal, tangent, result, y, &finish),
+            Some(Kernel::Depthwise(k)) => k.run(primal, tangent, result, y, &finish),
             None => {}
         }
     }
@@ -182,7 +159,7 @@ impl<T: Scalar> Operator<T> for Conv2d {
     }
 
     fn forward(&self, w: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
-        self.forward_then(w, x[0], y, None, &nothing);
+        self.run_then((w, None), (x[0], None), (y, None), None, &nothing);
     }
 
     fn dual(
@@ -194,7 +171,7 @@ impl<T: Scalar> Operator<T> for Conv2d {
         y: &mut Tensor<T>,
         dy: &mut Tensor<T>,
     ) {
-        self.dual_then((w, dw), (x[0], dx[0]), (y, dy), None, &nothing);
+        self.run_then((w, dw), (x[0], dx[0]), (y, Some(dy)), None, &nothing);
     }
 
     fn adjoint_input(

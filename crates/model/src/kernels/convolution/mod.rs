@@ -67,32 +67,9 @@ impl Convolution {
         y.len() / self.cout
     }
 
-    /// `z = P(x) W`, and what `finish` makes of it.
-    pub fn forward<T: Scalar>(
-        &self,
-        x: &[T],
-        w: &[T],
-        z: &mut [T],
-        y: Option<&mut [T]>,
-        finish: &Finish<'_, T>,
-    ) {
-        self.run((x, w), (None, None), (z, None), y, finish);
-    }
-
-    /// `z = P(x) W` and `dz = P(x) dW + P(dx) W`, and what `finish` makes of them; a missing
-    /// tangent is zero.
-    pub fn dual<T: Scalar>(
-        &self,
-        primal: (&[T], &[T]),
-        tangent: (Option<&[T]>, Option<&[T]>),
-        (z, dz): (&mut [T], &mut [T]),
-        y: Option<&mut [T]>,
-        finish: &Finish<'_, T>,
-    ) {
-        self.run(primal, tangent, (z, Some(dz)), y, finish);
-    }
-
-    fn run<T: Scalar>(
+    /// `z = P(x) W` and, where it has a place, `dz = P(x) dW + P(dx) W`, and what `finish` makes of
+    /// them; a missing tangent is zero.
+    pub fn run<T: Scalar>(
         &self,
         (x, w): (&[T], &[T]),
         (dx, dw): (Option<&[T]>, Option<&[T]>),

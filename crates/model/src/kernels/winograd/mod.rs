@@ -25,7 +25,7 @@ use rayon::prelude::*;
 
 use self::tiles::Tiles;
 use self::transforms::{Input, OUT, Output, PRODUCTS, Square, Transform, Weights};
-use super::finish::{Finish, Part, nothing, places};
+use super::finish::{Finish, Part, in_tasks, nothing};
 use super::lanes::vectorize;
 use super::patches::Window;
 use super::scratch::{Scratch, scratch};
@@ -165,29 +165,21 @@ impl Winograd {
         }
     }
 
-    /// `z = P(x) W`, and what `finish` makes of it.
-    pub fn forward<T: Scalar>(
-        &self,
-        x: &[T],
-        w: &[T],
-        z: &mut [T],
-        y: Option<&mut [T]>,
-        finish: &Finish<'_, T>,
-    ) {
-        self.sum_of_products(&[Term { x, w }], false, z, y, finish);
-    }
-
-    /// `z = P(x) W` and `dz = P(x) dW + P(dx) W`, and what `finish` makes of them; a missing
-    /// tangent is zero.
-    pub fn dual<T: Scalar>(
+    /// `z = P(x) W` and, where it has a place, `dz = P(x) dW + P(dx) W`, and what `finish` makes of
+    /// them; a missing tangent is zero.
+    pub fn run<T: Scalar>(
         &self,
         (x, w): (&[T], &[T]),
         (dx, dw): (Option<&[T]>, Option<&[T]>),
-        (z, dz): (&mut [T], &mut [T]),
+        (z, dz): (&mut [T], Option<&mut [T]>),
         y: Option<&mut [T]>,
         finish: &Finish<'_, T>,
     ) {
-        self.sum_of_products(&[Term { x, w }], false, z, None, &nothing);
+        let primal = [Term { x, w }];
+        let Some(dz) = dz else {
+            return self.sum_of_products(&primal, false, z, y, finish);
+        };
+        self.sum_of_products(&primal, false, z, None, &nothing);
         let terms = [dw.map(|w| Term { x, w }), dx.map(|x| Term { x, w })];
         let terms: Vec<Term<'_, T>> = terms.into_iter().flatten().collect();
         if terms.is_empty() {
@@ -195,13 +187,8 @@ impl Winograd {
         } else {
             self.sum_of_products(&terms, false, dz, None, &nothing);
         }
-        let len = OUT * self.window.output[1] * self.cout;
-        let parts = places(y, len, z.len().div_ceil(len));
-        let tasks = z.par_chunks_mut(len).zip(dz.par_chunks_mut(len)).zip(parts);
-        tasks.enumerate().for_each(|(i, ((z, dz), y))| {
-            let first = i * len;
-            finish(Part { first, z, dz, y });
-        });
+        let line = self.window.output[1] * self.cout;
+        in_tasks((OUT, line), (z, Some(dz)), y, |_, _, _| {}, finish);
     }
 
     /// `z (+)= sum over terms of P(x) W`, and what `finish` makes of it.

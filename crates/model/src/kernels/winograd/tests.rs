@@ -85,7 +85,8 @@ fn agrees<T: Scalar>(tolerance: f64) {
             let terms = [Term { x: &x, w: &w }];
             p.fast
                 .sum_of_products(&terms, accumulate, &mut a, None, &nothing);
-            p.direct.forward(&x, &w, &mut b, None, &nothing);
+            p.direct
+                .run((&x, &w), (None, None), (&mut b, None), None, &nothing);
             if accumulate {
                 b.iter_mut().zip(&start).for_each(|(b, s)| *b += *s);
             }
@@ -99,9 +100,9 @@ fn agrees<T: Scalar>(tolerance: f64) {
             let (mut y, mut a, mut b) = (start.clone(), start.clone(), start.clone());
             let tangent = (dx.map(Vec::as_slice), dw.map(Vec::as_slice));
             p.fast
-                .dual((&x, &w), tangent, (&mut y, &mut a), None, &nothing);
+                .run((&x, &w), tangent, (&mut y, Some(&mut a)), None, &nothing);
             p.direct
-                .dual((&x, &w), tangent, (&mut y, &mut b), None, &nothing);
+                .run((&x, &w), tangent, (&mut y, Some(&mut b)), None, &nothing);
             check(&a, &b, "tangent");
         }
         let (mut a, mut b) = (dw.clone(), dw.clone());
@@ -136,8 +137,13 @@ fn the_weight_gradient_is_the_adjoint() {
     let mut image = vec![0.0; y.len()];
     let mut z = y.clone();
     let tangent = (None, Some(dw.as_slice()));
-    p.fast
-        .dual((&x, &dw), tangent, (&mut z, &mut image), None, &nothing);
+    p.fast.run(
+        (&x, &dw),
+        tangent,
+        (&mut z, Some(&mut image)),
+        None,
+        &nothing,
+    );
     let mut gw = vec![0.0; dw.len()];
     p.fast.adjoint_weights(&x, &y, 1, &mut gw);
     let (a, b) = (dot(&image, &y), dot(&gw, &dw));
