@@ -158,8 +158,8 @@ impl<'a, T: Scalar> Copies<'a, T> {
         let mut f0 = Vec::new();
         let mut begin = 0;
         lin.for_batches(|executor, images, samples| {
-            let recording = executor.record(images, None)?;
-            f0.extend(recording.output.data().iter().map(|v| v.to_f64()));
+            let recording = executor.record_layers(images)?;
+            f0.extend(recording.output().data().iter().map(|v| v.to_f64()));
             let ones = Tensor::from_vec(
                 Shape::new(samples.len(), 1, 1, 1),
                 vec![T::ONE; samples.len()],
@@ -174,7 +174,7 @@ impl<'a, T: Scalar> Copies<'a, T> {
                 };
                 rows.par_chunks_mut(d).enumerate().for_each(add);
             });
-            executor.recycle(recording);
+            executor.recycle_layers(recording);
             if samples.end - begin == self.run || samples.end == lin.samples.len() {
                 f(begin..samples.end, &f0, &g[..(samples.end - begin) * d]);
                 begin = samples.end;

@@ -44,7 +44,7 @@ impl<T: Scalar> Linearization<'_, T> {
         let run = (GRADIENTS / batch).clamp(1, directions.max(1));
         let mut executor = self.executor.borrow_mut();
         for samples in self.samples.batches(batch) {
-            let recording = executor.record(self.samples.batch(samples.clone())?, None)?;
+            let recording = executor.record_layers(self.samples.batch(samples.clone())?)?;
             for first in (0..directions).step_by(run) {
                 let rows = Rows {
                     samples: samples.clone(),
@@ -57,7 +57,7 @@ impl<T: Scalar> Linearization<'_, T> {
                 }
                 executor.adjoint(&recording, g, r, |layer| consume(&layer, &rows));
             }
-            executor.recycle(recording);
+            executor.recycle_layers(recording);
             self.reporter.advance(samples.len() as u64);
         }
         let vjps = directions as u64;

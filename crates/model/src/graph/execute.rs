@@ -3,17 +3,20 @@
 //! ```text
 //! forward   f(x; w)
 //! dual      f(x; w)  and  J v                          (J = df/dw at w, trainable weights only)
-//! record    a forward or dual pass that keeps what the adjoint pass reads
-//! adjoint   layer by layer, the pair (input, output gradient) of every trainable layer
+//! record    a forward or dual pass that keeps what an adjoint pass reads
+//! vjp       J'g, summed over the samples, after `record`
+//! adjoint   layer by layer, the pair (input, output gradient) of every trainable layer, after
+//!           `record_layers`
 //! ```
 //!
-//! The adjoint pass hands each layer's gradient to a consumer: the sum J'g, a per-sample sketch,
-//! a Gram matrix, curvature statistics. Nothing of size samples x weights is ever stored.
+//! The adjoint pass hands each layer's gradient to a consumer: a per-sample sketch, a Gram matrix,
+//! curvature statistics. Nothing of size samples x weights is ever stored. The sum J'g needs less:
+//! a chain of nodes goes back in one step and keeps nothing between its nodes.
 
 use super::chains::Chains;
 use super::pool::Pool;
-use super::{GraphError, Network, NodeId};
-use crate::ops::{Cotangent, GradientSlot, Keeps, NodeWeights, Operator, Primal};
+use super::{Graph, GraphError, Network, NodeId};
+use crate::ops::{Cotangent, Keeps, NodeWeights, Operator, Primal};
 use crate::tensor::{Scalar, Shape, Tensor, View};
 
 /// Runs the passes of one network, training the nodes from `first_trainable` on.
@@ -27,12 +30,22 @@ pub struct Executor<'a, T> {
     pub(super) chains: Chains,
     /// At whose place the last node runs that reads each node.
     pub(super) last_use: Vec<NodeId>,
-    /// Whether the adjoint pass reads a node's value.
-    pub(super) kept: Vec<bool>,
+    /// Whether [`Executor::vjp`] reads a node's value.
+    pub(super) kept_for_sums: Vec<bool>,
+    /// Whether [`Executor::adjoint`] reads a node's value.
+    pub(super) kept_for_layers: Vec<bool>,
     pub(super) pool: Pool<T>,
 }
 
-/// What a recorded pass leaves.
+/// What a pass leaves for which adjoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    Nothing,
+    ForSums,
+    ForLayers,
+}
+
+/// What a recorded pass leaves for [`Executor::vjp`].
 #[derive(Debug)]
 pub struct Recording<T> {
     pub(super) shapes: Vec<Shape>,
@@ -41,6 +54,17 @@ pub struct Recording<T> {
     pub output: Tensor<T>,
     /// J v, if a tangent was given.
     pub tangent: Option<Tensor<T>>,
+}
+
+/// What a recorded pass leaves for [`Executor::adjoint`].
+#[derive(Debug)]
+pub struct LayerRecording<T>(pub(super) Recording<T>);
+
+impl<T> LayerRecording<T> {
+    /// The output f(x; w).
+    pub fn output(&self) -> &Tensor<T> {
+        &self.0.output
+    }
 }
 
 /// The input and the output gradient of one trainable layer.
@@ -100,16 +124,10 @@ impl<'a, T: Scalar> Executor<'a, T> {
         let nodes = network.graph.nodes();
         let mut depends = vec![false; nodes.len()];
         let mut last_use: Vec<NodeId> = (0..nodes.len()).collect();
-        let mut kept = vec![false; nodes.len()];
         for (id, node) in nodes.iter().enumerate() {
             depends[id] = id >= first_trainable
                 && (!network.layout[id].parameters.is_empty()
                     || node.inputs.iter().any(|i| depends[*i]));
-            let keeps = node.op.operator::<T>().map(Operator::keeps);
-            if let (true, Some(Keeps { inputs, output })) = (depends[id], keeps) {
-                kept[id] |= output;
-                node.inputs.iter().for_each(|i| kept[*i] |= inputs);
-            }
         }
         let chains = Chains::of(&network.graph, &depends);
         for (id, node) in nodes.iter().enumerate() {
@@ -117,13 +135,16 @@ impl<'a, T: Scalar> Executor<'a, T> {
                 last_use[*i] = last_use[*i].max(chains.runs_at[id]);
             }
         }
+        let kept_for_sums = kept(&network.graph, &depends, Some(&chains));
+        let kept_for_layers = kept(&network.graph, &depends, None);
         Self {
             network,
             first_trainable,
             depends,
             chains,
             last_use,
-            kept,
+            kept_for_sums,
+            kept_for_layers,
             pool: Pool { free: Vec::new() },
         }
     }
@@ -149,7 +170,7 @@ impl<'a, T: Scalar> Executor<'a, T> {
     /// # Errors
     /// When the images do not fit the network.
     pub fn forward(&mut self, x: Tensor<T>) -> Result<Tensor<T>, GraphError> {
-        Ok(self.run(x, None, false)?.output)
+        Ok(self.run(x, None, Keep::Nothing)?.output)
     }
 
     /// f(x; w) and J v, `v` over the trainable weights.
@@ -159,17 +180,34 @@ impl<'a, T: Scalar> Executor<'a, T> {
     pub fn dual(&mut self, x: Tensor<T>, v: &[T]) -> Result<(Tensor<T>, Tensor<T>), GraphError> {
         let Recording {
             output, tangent, ..
-        } = self.run(x, Some(v), false)?;
+        } = self.run(x, Some(v), Keep::Nothing)?;
         let tangent = tangent.unwrap_or_else(|| Tensor::zeros(output.shape()));
         Ok((output, tangent))
     }
 
-    /// A forward pass, or a dual pass where `v` is given, that an adjoint pass can follow.
+    /// A forward pass, or a dual pass where `v` is given, that [`Self::vjp`] can follow.
     ///
     /// # Errors
     /// When the images do not fit the network.
     pub fn record(&mut self, x: Tensor<T>, v: Option<&[T]>) -> Result<Recording<T>, GraphError> {
-        self.run(x, v, true)
+        self.run(x, v, Keep::ForSums)
+    }
+
+    /// A forward pass that [`Self::adjoint`] can follow.
+    ///
+    /// # Errors
+    /// When the images do not fit the network.
+    pub fn record_layers(&mut self, x: Tensor<T>) -> Result<LayerRecording<T>, GraphError> {
+        Ok(LayerRecording(self.run(x, None, Keep::ForLayers)?))
+    }
+
+    /// Whether a node's value is read again.
+    pub(super) fn keeps(&self, id: NodeId, keep: Keep) -> bool {
+        match keep {
+            Keep::Nothing => false,
+            Keep::ForSums => self.kept_for_sums[id],
+            Keep::ForLayers => self.kept_for_layers[id],
+        }
     }
 
     /// Gives the buffers of a recording back.
@@ -185,111 +223,38 @@ impl<'a, T: Scalar> Executor<'a, T> {
         }
     }
 
+    /// Gives the buffers of a recording back.
+    pub fn recycle_layers(&mut self, recording: LayerRecording<T>) {
+        self.recycle(recording.0);
+    }
+
     /// Gives a tensor's buffer back.
     pub fn recycle_tensor(&mut self, tensor: Tensor<T>) {
         self.pool.give(tensor);
     }
+}
 
-    /// Propagates `g`, gradients at the output (`repeat` images for each recorded sample), and
-    /// hands every trainable layer's gradient to `consume`, from the last layer to the first.
-    pub fn adjoint(
-        &mut self,
-        recording: &Recording<T>,
-        g: Tensor<T>,
-        repeat: usize,
-        mut consume: impl FnMut(LayerGradient<'_, T>),
-    ) {
-        let network = self.network;
-        let nodes = network.graph.nodes();
-        let shapes = &recording.shapes;
-        let mut gradients: Vec<Option<Tensor<T>>> = nodes.iter().map(|_| None).collect();
-        gradients[network.graph.output()] = Some(g);
-        for (id, node) in nodes.iter().enumerate().skip(1).rev() {
-            let Some(g) = gradients[id].take() else {
+/// Which values adjoint passes read, node by node, or chain by chain where chains are given.
+fn kept(graph: &Graph, depends: &[bool], chains: Option<&Chains>) -> Vec<bool> {
+    let nodes = graph.nodes();
+    let mut kept = vec![false; nodes.len()];
+    for (id, node) in nodes.iter().enumerate().filter(|(id, _)| depends[*id]) {
+        let Some(operator) = node.op.operator::<f32>() else {
+            continue;
+        };
+        if let Some(chains) = chains {
+            if let Some(links) = chains.ending_at[id] {
+                kept[nodes[links.conv].inputs[0]] = true;
+                kept[id] |= !node.op.activation().is_identity();
                 continue;
-            };
-            let (true, Some(operator)) = (self.depends[id], node.op.operator::<T>()) else {
-                self.pool.give(g);
-                continue;
-            };
-            let stored = |i: NodeId| match &recording.values[i] {
-                Some(tensor) => tensor.view(),
-                None => View {
-                    shape: shapes[i],
-                    data: &[],
-                },
-            };
-            let inputs: Vec<View<'_, T>> = node.inputs.iter().map(|i| stored(*i)).collect();
-            let primal = Primal {
-                inputs: &inputs,
-                output: stored(id),
-            };
-            let cotangent = Cotangent {
-                g: g.view(),
-                repeat,
-            };
-            let weights = network.node_weights(id);
-            if !network.layout[id].parameters.is_empty() {
-                consume(LayerGradient {
-                    node: id,
-                    operator,
-                    weights,
-                    primal,
-                    cotangent,
-                });
             }
-            self.adjoint_inputs(&node.inputs, shapes, repeat, &mut gradients, |slots| {
-                operator.adjoint_input(weights, primal, cotangent, slots);
-            });
-            self.pool.give(g);
-        }
-    }
-
-    /// `gw += J'g`, over the trainable weights, for one gradient `g` a sample.
-    pub fn vjp(&mut self, recording: &Recording<T>, g: Tensor<T>, gw: &mut [T]) {
-        let (network, offset) = (self.network, self.offset());
-        self.adjoint(recording, g, 1, |layer| {
-            let range = network.parameter_range(layer.node);
-            layer.add_to(&mut gw[range.start - offset..range.end - offset]);
-        });
-    }
-
-    /// Lends slots for the gradients of `inputs` to `propagate` and files them afterwards.
-    fn adjoint_inputs(
-        &mut self,
-        inputs: &[NodeId],
-        shapes: &[Shape],
-        repeat: usize,
-        gradients: &mut [Option<Tensor<T>>],
-        propagate: impl FnOnce(&mut [Option<GradientSlot<'_, T>>]),
-    ) {
-        let mut storage: Vec<Option<(Tensor<T>, bool)>> = Vec::with_capacity(inputs.len());
-        for i in inputs {
-            storage.push(self.depends[*i].then(|| match gradients[*i].take() {
-                Some(gx) => (gx, true),
-                None => (
-                    self.pool.take(shapes[*i].with_n(shapes[*i].n * repeat)),
-                    false,
-                ),
-            }));
-        }
-        let mut slots: Vec<Option<GradientSlot<'_, T>>> = storage
-            .iter_mut()
-            .map(|s| {
-                s.as_mut().map(|(gx, accumulate)| GradientSlot {
-                    gx,
-                    accumulate: *accumulate,
-                })
-            })
-            .collect();
-        if slots.iter().any(Option::is_some) {
-            propagate(&mut slots);
-        }
-        drop(slots);
-        for (i, s) in inputs.iter().zip(storage) {
-            if let Some((gx, _)) = s {
-                gradients[*i] = Some(gx);
+            if chains.runs_at[id] != id {
+                continue;
             }
         }
+        let Keeps { inputs, output } = operator.keeps();
+        kept[id] |= output;
+        node.inputs.iter().for_each(|i| kept[*i] |= inputs);
     }
+    kept
 }

@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::ops::{NodeWeights, Op, Operator, ParameterShape, Role, ShapeError};
 use crate::tensor::{Scalar, Shape};
 
+mod adjoint;
 mod chains;
 mod execute;
 mod pool;
@@ -19,7 +20,7 @@ mod surgery;
 #[cfg(test)]
 mod tests;
 
-pub use execute::{Executor, LayerGradient, Recording};
+pub use execute::{Executor, LayerGradient, LayerRecording, Recording};
 pub use surgery::Split;
 
 /// A position in the list of nodes.

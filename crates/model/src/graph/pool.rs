@@ -13,26 +13,21 @@ impl<T: Scalar> Pool<T> {
     pub fn take(&mut self, shape: Shape) -> Tensor<T> {
         let len = shape.len();
         let fitting = (0..self.free.len())
-            .filter(|i| self.free[*i].capacity() >= len)
-            .min_by_key(|i| self.free[*i].capacity());
-        let mut data = match fitting {
+            .filter(|i| self.free[*i].len() >= len)
+            .min_by_key(|i| self.free[*i].len());
+        let buffer = match fitting {
             // A buffer far larger than needed is left for a tensor of its size.
-            Some(i) if self.free[i].capacity() <= 4 * len.max(1 << 12) => self.free.swap_remove(i),
-            _ => Vec::with_capacity(len),
+            Some(i) if self.free[i].len() <= 4 * len.max(1 << 12) => self.free.swap_remove(i),
+            _ => vec![T::ZERO; len],
         };
-        if data.len() > len {
-            data.truncate(len);
-        } else {
-            data.resize(len, T::ZERO);
-        }
-        Tensor::from_vec(shape, data)
+        Tensor::in_buffer(shape, buffer)
     }
 
     /// Takes a tensor's buffer back.
     pub fn give(&mut self, tensor: Tensor<T>) {
-        let data = tensor.into_vec();
-        if data.capacity() > 0 {
-            self.free.push(data);
+        let buffer = tensor.into_buffer();
+        if !buffer.is_empty() {
+            self.free.push(buffer);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The way forward through a network: node by node, or chain by chain, with or without a tangent.
 
 use super::chains::Links;
-use super::execute::{Executor, Recording};
-use super::{GraphError, NodeId};
+use super::execute::{Executor, Keep, Recording};
+use super::{GraphError, Network, NodeId};
 use crate::ops::{ConvolutionChain, Normalisation, Op};
 use crate::tensor::{Scalar, Shape, Tensor, View};
 
@@ -10,8 +10,8 @@ use crate::tensor::{Scalar, Shape, Tensor, View};
 struct Pass<'v, T> {
     /// The tangent of the trainable weights.
     v: Option<&'v [T]>,
-    /// Whether an adjoint pass follows.
-    record: bool,
+    /// Which adjoint pass follows.
+    keep: Keep,
     values: Vec<Option<Tensor<T>>>,
     tangents: Vec<Option<Tensor<T>>>,
 }
@@ -21,7 +21,7 @@ impl<T: Scalar> Executor<'_, T> {
         &mut self,
         x: Tensor<T>,
         v: Option<&[T]>,
-        record: bool,
+        keep: Keep,
     ) -> Result<Recording<T>, GraphError> {
         let network = self.network;
         let nodes = network.graph.nodes();
@@ -31,7 +31,7 @@ impl<T: Scalar> Executor<'_, T> {
         values[0] = Some(x);
         let mut pass = Pass {
             v,
-            record,
+            keep,
             values,
             tangents,
         };
@@ -52,11 +52,12 @@ impl<T: Scalar> Executor<'_, T> {
         } = pass;
         let last = network.graph.output();
         debug_assert!(
-            record || (0..last).all(|i| values[i].is_none() && tangents[i].is_none()),
+            keep != Keep::Nothing
+                || (0..last).all(|i| values[i].is_none() && tangents[i].is_none()),
             "a tensor outlived its last reader"
         );
         let output = match &values[last] {
-            Some(y) if record && self.kept[last] => y.clone(),
+            Some(y) if self.keeps(last, keep) => y.clone(),
             _ => values[last]
                 .take()
                 .unwrap_or_else(|| Tensor::zeros(shapes[last])),
@@ -102,13 +103,10 @@ impl<T: Scalar> Executor<'_, T> {
 
     /// Runs the chain that ends at `id`.
     fn run_chain(&mut self, id: NodeId, links: Links, shape: Shape, pass: &mut Pass<'_, T>) {
-        let nodes = self.network.graph.nodes();
-        let Op::Conv2d(conv) = &nodes[links.conv].op else {
-            return;
-        };
+        let network = self.network;
         let v = pass.v.filter(|_| self.depends[id]);
         // The convolution's own result has a place where the adjoint pass reads it.
-        let keep = pass.record && self.kept[links.conv];
+        let keep = self.keeps(links.conv, pass.keep);
         let mut z = self.pool.take(shape);
         let mut y = keep.then(|| self.pool.take(shape));
         let mut dz = v.map(|_| self.pool.take(shape));
@@ -116,24 +114,16 @@ impl<T: Scalar> Executor<'_, T> {
             let x = view(pass.values[i].as_ref())?;
             Some((x, view(pass.tangents[i].as_ref())))
         };
-        let norm = links.norm.and_then(|norm| match &nodes[norm].op {
-            Op::BatchNorm(op) => Some(Normalisation {
-                norm: op,
-                weights: self.network.node_weights(norm),
-                dweights: v.and_then(|v| self.tangent_of(norm, v)),
-            }),
-            _ => None,
-        });
+        let tangent = |node| v.and_then(|v| self.tangent_of(node, v));
+        let Some(chain) = network.chain(id, links, tangent) else {
+            return;
+        };
         let chain = ConvolutionChain {
-            conv,
-            weights: self.network.node_weights(links.conv),
-            dweights: v.and_then(|v| self.tangent_of(links.conv, v)),
-            norm,
-            activation: nodes[id].op.activation(),
             shortcut: links.shortcut.and_then(dual),
+            ..chain
         };
         debug_assert_eq!(chain.shortcut.is_some(), links.shortcut.is_some());
-        let Some(x) = dual(nodes[links.conv].inputs[0]) else {
+        let Some(x) = dual(network.graph.nodes()[links.conv].inputs[0]) else {
             debug_assert!(false, "a chain ran before its input");
             return;
         };
@@ -161,7 +151,7 @@ impl<T: Scalar> Executor<'_, T> {
         for i in inputs.chain(unread) {
             if self.last_use[*i] == id {
                 self.release(&mut pass.tangents[*i]);
-                if !(pass.record && self.kept[*i]) {
+                if !self.keeps(*i, pass.keep) {
                     self.release(&mut pass.values[*i]);
                 }
             }
@@ -172,6 +162,38 @@ impl<T: Scalar> Executor<'_, T> {
         if let Some(tensor) = slot.take() {
             self.pool.give(tensor);
         }
+    }
+}
+
+impl<T: Scalar> Network<T> {
+    /// The operators and numbers of the chain that ends at `id`, without its shortcut's values;
+    /// `tangent` is that of a node's numbers.
+    pub(super) fn chain<'s>(
+        &'s self,
+        id: NodeId,
+        links: Links,
+        tangent: impl Fn(NodeId) -> Option<&'s [T]>,
+    ) -> Option<ConvolutionChain<'s, T>> {
+        let nodes = self.graph.nodes();
+        let Op::Conv2d(conv) = &nodes[links.conv].op else {
+            return None;
+        };
+        let norm = links.norm.and_then(|norm| match &nodes[norm].op {
+            Op::BatchNorm(op) => Some(Normalisation {
+                norm: op,
+                weights: self.node_weights(norm),
+                dweights: tangent(norm),
+            }),
+            _ => None,
+        });
+        Some(ConvolutionChain {
+            conv,
+            weights: self.node_weights(links.conv),
+            dweights: tangent(links.conv),
+            norm,
+            activation: nodes[id].op.activation(),
+            shortcut: None,
+        })
     }
 }
 

@@ -160,7 +160,7 @@ fn columns_of_the_dense_jacobian_agree_with_its_rows() {
 fn gradients_of_single_samples_and_classes_share_one_primal_pass() {
     let network = small();
     let mut executor = Executor::new(&network, 0);
-    let recording = executor.record(images(2), None).unwrap();
+    let recording = executor.record_layers(images(2)).unwrap();
     let classes = 4;
     let mut g = Tensor::zeros(Shape::new(2 * classes, 1, 1, classes));
     for i in 0..2 * classes {

@@ -173,6 +173,95 @@ pub fn affine_weight_sums<T: Scalar>(
     total
 }
 
+/// `g = act'(y) g`, the derivative read off the output `y`, which the identity does not read; per
+/// channel the sum of the new `g` over all pixels, in a fixed order.
+pub fn mask_and_sum<T: Scalar>(act: Activation, y: &[T], g: &mut [T], c: usize) -> Vec<T> {
+    let len = task_rows(c) * c;
+    let slopes = act.slopes::<T>();
+    let tasks = g.par_chunks_mut(len).enumerate();
+    let partial: Vec<Vec<T>> = tasks
+        .map(|(task, g)| {
+            let mut sum = vec![T::ZERO; c];
+            let y = (!act.is_identity()).then(|| &y[task * len..task * len + g.len()]);
+            simd(
+                #[inline(always)]
+                || {
+                    let sum = &mut sum[..c];
+                    if let Some(y) = y {
+                        for (g, y) in g.chunks_exact_mut(c).zip(y.chunks_exact(c)) {
+                            for j in 0..c {
+                                g[j] = slopes.derivative(y[j]) * g[j];
+                                sum[j] += g[j];
+                            }
+                        }
+                    } else {
+                        for g in g.chunks_exact(c) {
+                            for j in 0..c {
+                                sum[j] += g[j];
+                            }
+                        }
+                    }
+                },
+            );
+            sum
+        })
+        .collect();
+    total(&partial, c)
+}
+
+/// `w[k, c] scale[c]`, written to `out`.
+pub fn scale_columns<T: Scalar>(w: &[T], scale: &[T], out: &mut [T]) {
+    let c = scale.len();
+    let len = task_rows(c) * c;
+    let tasks = out.par_chunks_mut(len).zip(w.par_chunks(len));
+    tasks.for_each(|(out, w)| {
+        simd(
+            #[inline(always)]
+            || {
+                for (out, w) in out.chunks_exact_mut(c).zip(w.chunks_exact(c)) {
+                    for j in 0..c {
+                        out[j] = w[j] * scale[j];
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// `gw[k, c] += h[k, c] scale[c]`; per column `sum_k h[k, c] w[k, c]`, in a fixed order.
+pub fn add_scaled_columns<T: Scalar>(h: &[T], scale: &[T], w: &[T], gw: &mut [T]) -> Vec<T> {
+    let c = scale.len();
+    let len = task_rows(c) * c;
+    let tasks = gw.par_chunks_mut(len).zip(h.par_chunks(len));
+    let partial: Vec<Vec<T>> = tasks
+        .zip(w.par_chunks(len))
+        .map(|((gw, h), w)| {
+            let mut sum = vec![T::ZERO; c];
+            simd(
+                #[inline(always)]
+                || {
+                    let sum = &mut sum[..c];
+                    let rows = gw.chunks_exact_mut(c).zip(h.chunks_exact(c));
+                    for ((gw, h), w) in rows.zip(w.chunks_exact(c)) {
+                        for j in 0..c {
+                            gw[j] = h[j].mul_add(scale[j], gw[j]);
+                            sum[j] = h[j].mul_add(w[j], sum[j]);
+                        }
+                    }
+                },
+            );
+            sum
+        })
+        .collect();
+    total(&partial, c)
+}
+
+fn total<T: Scalar>(partial: &[Vec<T>], c: usize) -> Vec<T> {
+    let mut total = vec![T::ZERO; c];
+    partial.iter().for_each(|sum| add_to(&mut total, sum));
+    total
+}
+
 /// `out += x`, on the calling thread.
 pub fn add_to<T: Scalar>(out: &mut [T], x: &[T]) {
     for (o, &x) in out.iter_mut().zip(x) {

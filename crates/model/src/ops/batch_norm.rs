@@ -73,6 +73,21 @@ impl BatchNorm {
         (dscale, dshift)
     }
 
+    /// `gw += ` the gradient, from the sums over pixels of z's gradient times x and by itself.
+    pub(super) fn add_gradient<T: Scalar>(
+        &self,
+        w: NodeWeights<'_, T>,
+        k: &Coefficients<T>,
+        (gx, g): (&[T], &[T]),
+        gw: &mut [T],
+    ) {
+        let (gamma, beta) = gw.split_at_mut(self.channels);
+        for j in 0..self.channels {
+            gamma[j] += (gx[j] - w.buffers[j] * g[j]) * k.inverse_sigma[j];
+            beta[j] += g[j];
+        }
+    }
+
     /// What the derivative of the activation is read off: the output, or anything of its size
     /// where the activation is the identity.
     fn piece<'a, T: Scalar>(&self, primal: Primal<'a, T>) -> View<'a, T> {
@@ -177,14 +192,10 @@ impl<T: Scalar> Operator<T> for BatchNorm {
         g: Cotangent<'_, T>,
         gw: &mut [T],
     ) {
-        let c = self.channels;
         let k = self.coefficients(w);
         let mut add = |x: &[T], y: &[T], g: &[T]| {
-            let (gx, sum) = affine_weight_sums(self.activation, x, y, g, c);
-            for j in 0..c {
-                gw[j] += (gx[j] - w.buffers[j] * sum[j]) * k.inverse_sigma[j];
-                gw[c + j] += sum[j];
-            }
+            let (gx, sum) = affine_weight_sums(self.activation, x, y, g, self.channels);
+            self.add_gradient(w, &k, (&gx, &sum), gw);
         };
         let (x, y) = (primal.inputs[0], self.piece(primal));
         if g.repeat == 1 {

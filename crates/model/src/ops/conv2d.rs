@@ -91,7 +91,7 @@ impl Conv2d {
         })
     }
 
-    fn kernel_len(&self) -> usize {
+    pub(crate) fn kernel_len(&self) -> usize {
         self.window.kernel[0] * self.window.kernel[1] * self.cin / self.groups * self.cout
     }
 
@@ -129,6 +129,45 @@ impl Conv2d {
             Some(Kernel::Dense(k)) => k.run(primal, tangent, result, y, &finish),
             Some(Kernel::Winograd(k)) => k.run(primal, tangent, result, y, &finish),
             Some(Kernel::Depthwise(k)) => k.run(primal, tangent, result, y, &finish),
+            None => {}
+        }
+    }
+
+    /// The gradient at inputs of shape `x`, for the kernel at the front of `w`.
+    pub(crate) fn adjoint_image<T: Scalar>(
+        &self,
+        w: &[T],
+        x: Shape,
+        g: View<'_, T>,
+        slot: &mut GradientSlot<'_, T>,
+    ) {
+        let w = &w[..self.kernel_len()];
+        let (g, gx) = (g.data, slot.gx.data_mut());
+        match self.kernel(x) {
+            Some(Kernel::Dense(k)) => k.adjoint_input(g, w, slot.accumulate, gx),
+            Some(Kernel::Winograd(k)) => k.adjoint_input(g, w, slot.accumulate, gx),
+            Some(Kernel::Depthwise(k)) => k.adjoint_input(g, w, slot.accumulate, gx),
+            None => {}
+        }
+    }
+
+    /// `gw += P(x)' g`, without the bias.
+    pub(crate) fn adjoint_kernel<T: Scalar>(
+        &self,
+        x: View<'_, T>,
+        g: Cotangent<'_, T>,
+        gw: &mut [T],
+    ) {
+        match self.kernel(x.shape) {
+            Some(Kernel::Winograd(k)) if k.pays_for_weights(x.shape.n) => {
+                k.adjoint_weights(x.data, g.g.data, g.repeat, gw);
+            }
+            Some(Kernel::Depthwise(k)) => k.adjoint_weights(x.data, g.g.data, g.repeat, gw),
+            Some(Kernel::Dense(_) | Kernel::Winograd(_)) => {
+                if let Some(k) = self.dense(x.shape) {
+                    k.adjoint_weights(x.data, g.g.data, g.repeat, gw);
+                }
+            }
             None => {}
         }
     }
@@ -181,15 +220,10 @@ impl<T: Scalar> Operator<T> for Conv2d {
         cotangent: Cotangent<'_, T>,
         slots: &mut [Option<GradientSlot<'_, T>>],
     ) {
-        let Some(slot) = &mut slots[0] else { return };
-        let kernel = &w.parameters[..self.kernel_len()];
-        let (g, gx) = (cotangent.g.data, slot.gx.data_mut());
-        let x = primal.inputs[0].shape;
-        match self.kernel(x.with_n(x.n * cotangent.repeat)) {
-            Some(Kernel::Dense(k)) => k.adjoint_input(g, kernel, slot.accumulate, gx),
-            Some(Kernel::Winograd(k)) => k.adjoint_input(g, kernel, slot.accumulate, gx),
-            Some(Kernel::Depthwise(k)) => k.adjoint_input(g, kernel, slot.accumulate, gx),
-            None => {}
+        if let Some(slot) = &mut slots[0] {
+            let x = primal.inputs[0].shape;
+            let x = x.with_n(x.n * cotangent.repeat);
+            self.adjoint_image(w.parameters, x, cotangent.g, slot);
         }
     }
 
@@ -201,19 +235,7 @@ impl<T: Scalar> Operator<T> for Conv2d {
         gw: &mut [T],
     ) {
         let (gw, gb) = gw.split_at_mut(self.kernel_len());
-        let x = primal.inputs[0];
-        match self.kernel(x.shape) {
-            Some(Kernel::Winograd(k)) if k.pays_for_weights(x.shape.n) => {
-                k.adjoint_weights(x.data, g.g.data, g.repeat, gw);
-            }
-            Some(Kernel::Depthwise(k)) => k.adjoint_weights(x.data, g.g.data, g.repeat, gw),
-            Some(Kernel::Dense(_) | Kernel::Winograd(_)) => {
-                if let Some(k) = self.dense(x.shape) {
-                    k.adjoint_weights(x.data, g.g.data, g.repeat, gw);
-                }
-            }
-            None => {}
-        }
+        self.adjoint_kernel(primal.inputs[0], g, gw);
         if self.bias {
             for g in g.g.data.chunks_exact(self.cout) {
                 add_to(gb, g);

@@ -60,10 +60,26 @@ impl fmt::Display for Shape {
 }
 
 /// An owned NHWC tensor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Tensor<T> {
     shape: Shape,
+    /// The numbers, and perhaps some behind them that belong to the buffer only.
     data: Vec<T>,
+}
+
+impl<T: Scalar> Clone for Tensor<T> {
+    fn clone(&self) -> Self {
+        Self {
+            shape: self.shape,
+            data: self.data().to_vec(),
+        }
+    }
+}
+
+impl<T: Scalar> PartialEq for Tensor<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.data() == other.data()
+    }
 }
 
 impl<T: Scalar> Tensor<T> {
@@ -89,6 +105,20 @@ impl<T: Scalar> Tensor<T> {
         Self { shape, data }
     }
 
+    /// A tensor with unspecified contents in a buffer that may be longer than it.
+    ///
+    /// # Panics
+    /// When the buffer is too short.
+    pub(crate) fn in_buffer(shape: Shape, data: Vec<T>) -> Self {
+        assert!(shape.len() <= data.len(), "a buffer too short for {shape}");
+        Self { shape, data }
+    }
+
+    /// The buffer.
+    pub(crate) fn into_buffer(self) -> Vec<T> {
+        self.data
+    }
+
     /// The size.
     pub fn shape(&self) -> Shape {
         self.shape
@@ -96,24 +126,26 @@ impl<T: Scalar> Tensor<T> {
 
     /// All numbers in NHWC order.
     pub fn data(&self) -> &[T] {
-        &self.data
+        &self.data[..self.shape.len()]
     }
 
     /// All numbers in NHWC order, mutable.
     pub fn data_mut(&mut self) -> &mut [T] {
-        &mut self.data
+        &mut self.data[..self.shape.len()]
     }
 
-    /// The storage.
+    /// The numbers in NHWC order.
     pub fn into_vec(self) -> Vec<T> {
-        self.data
+        let (len, mut data) = (self.shape.len(), self.data);
+        data.truncate(len);
+        data
     }
 
     /// The whole tensor, borrowed.
     pub fn view(&self) -> View<'_, T> {
         View {
             shape: self.shape,
-            data: &self.data,
+            data: self.data(),
         }
     }
 
@@ -121,7 +153,11 @@ impl<T: Scalar> Tensor<T> {
     pub fn cast<U: Scalar>(&self) -> Tensor<U> {
         Tensor {
             shape: self.shape,
-            data: self.data.iter().map(|x| U::from_f64(x.to_f64())).collect(),
+            data: self
+                .data()
+                .iter()
+                .map(|x| U::from_f64(x.to_f64()))
+                .collect(),
         }
     }
 }

@@ -1,0 +1,210 @@
+//! The way back through a network: for every layer by itself, or summed, chain by chain.
+
+use super::NodeId;
+use super::chains::Links;
+use super::execute::{Executor, LayerGradient, LayerRecording, Recording};
+use crate::kernels::elementwise::update;
+use crate::ops::{Cotangent, GradientSlot, Primal};
+use crate::tensor::{Scalar, Shape, Tensor, View};
+
+/// A way back under way.
+struct Pass<'r, T> {
+    recording: &'r Recording<T>,
+    /// Gradients at the output for each sample.
+    repeat: usize,
+    /// What has arrived at each node.
+    gradients: Vec<Option<Tensor<T>>>,
+}
+
+impl<'r, T: Scalar> Pass<'r, T> {
+    fn new(recording: &'r Recording<T>, output: NodeId, g: Tensor<T>, repeat: usize) -> Self {
+        let mut gradients: Vec<_> = recording.shapes.iter().map(|_| None).collect();
+        gradients[output] = Some(g);
+        Self {
+            recording,
+            repeat,
+            gradients,
+        }
+    }
+
+    /// A node's value, or a view of its shape without data if it was not kept.
+    fn stored(&self, id: NodeId) -> View<'r, T> {
+        match &self.recording.values[id] {
+            Some(tensor) => tensor.view(),
+            None => View {
+                shape: self.recording.shapes[id],
+                data: &[],
+            },
+        }
+    }
+
+    /// The shape of the gradients at a node.
+    fn shape(&self, id: NodeId) -> Shape {
+        let shape = self.recording.shapes[id];
+        shape.with_n(shape.n * self.repeat)
+    }
+}
+
+impl<T: Scalar> Executor<'_, T> {
+    /// Propagates `g`, gradients at the output (`repeat` images for each recorded sample), and
+    /// hands every trainable layer's gradient to `consume`, from the last layer to the first.
+    pub fn adjoint(
+        &mut self,
+        recording: &LayerRecording<T>,
+        g: Tensor<T>,
+        repeat: usize,
+        mut consume: impl FnMut(LayerGradient<'_, T>),
+    ) {
+        let last = self.network.graph.output();
+        let mut pass = Pass::new(&recording.0, last, g, repeat);
+        for id in (1..=last).rev() {
+            if let Some(g) = pass.gradients[id].take() {
+                self.back_through_node(id, g, &mut pass, &mut consume);
+            }
+        }
+    }
+
+    /// `gw += J'g`, over the trainable weights, for one gradient `g` a sample.
+    pub fn vjp(&mut self, recording: &Recording<T>, g: Tensor<T>, gw: &mut [T]) {
+        let (network, offset) = (self.network, self.offset());
+        let last = network.graph.output();
+        let mut pass = Pass::new(recording, last, g, 1);
+        for id in (1..=last).rev() {
+            let Some(g) = pass.gradients[id].take() else {
+                continue;
+            };
+            match self.chains.ending_at[id] {
+                Some(links) if self.depends[id] => {
+                    self.back_through_chain(id, links, g, &mut pass, gw);
+                }
+                _ => self.back_through_node(id, g, &mut pass, &mut |layer| {
+                    let range = network.parameter_range(layer.node);
+                    layer.add_to(&mut gw[range.start - offset..range.end - offset]);
+                }),
+            }
+        }
+    }
+
+    fn back_through_node(
+        &mut self,
+        id: NodeId,
+        g: Tensor<T>,
+        pass: &mut Pass<'_, T>,
+        consume: &mut impl FnMut(LayerGradient<'_, T>),
+    ) {
+        let network = self.network;
+        let node = &network.graph.nodes()[id];
+        let (true, Some(operator)) = (self.depends[id], node.op.operator::<T>()) else {
+            return self.pool.give(g);
+        };
+        let inputs: Vec<View<'_, T>> = node.inputs.iter().map(|i| pass.stored(*i)).collect();
+        let primal = Primal {
+            inputs: &inputs,
+            output: pass.stored(id),
+        };
+        let cotangent = Cotangent {
+            g: g.view(),
+            repeat: pass.repeat,
+        };
+        let weights = network.node_weights(id);
+        if !network.layout[id].parameters.is_empty() {
+            consume(LayerGradient {
+                node: id,
+                operator,
+                weights,
+                primal,
+                cotangent,
+            });
+        }
+        self.adjoint_inputs(&node.inputs, pass, |slots| {
+            operator.adjoint_input(weights, primal, cotangent, slots);
+        });
+        self.pool.give(g);
+    }
+
+    /// The chain that ends at `id`, in one step; its weight gradients are added to `gw`.
+    fn back_through_chain(
+        &mut self,
+        id: NodeId,
+        links: Links,
+        mut g: Tensor<T>,
+        pass: &mut Pass<'_, T>,
+        gw: &mut [T],
+    ) {
+        let (network, offset) = (self.network, self.offset());
+        let Some(chain) = network.chain(id, links, |_| None) else {
+            return;
+        };
+        let input = network.graph.nodes()[links.conv].inputs[0];
+        let (x, y) = (pass.stored(input), pass.stored(id));
+        // The normalisation's weights lie behind the convolution's.
+        let range = |node| {
+            let range = network.parameter_range(node);
+            range.start - offset..range.end - offset
+        };
+        let conv = range(links.conv);
+        let (front, behind) = gw.split_at_mut(conv.end);
+        let norm = links.norm.map(range);
+        let norm = norm.map(|r| &mut behind[r.start - conv.end..r.end - conv.end]);
+        chain.adjoint_weights(x, y, &mut g, &mut front[conv.start..], norm);
+        self.adjoint_inputs(&[input], pass, |slots| {
+            if let Some(slot) = &mut slots[0] {
+                chain.adjoint_input(x, g.view(), slot);
+            }
+        });
+        match links.shortcut.filter(|s| self.depends[*s]) {
+            Some(shortcut) => self.add_gradient(shortcut, g, pass),
+            None => self.pool.give(g),
+        }
+    }
+
+    /// Adds `g` to what has arrived at a node.
+    fn add_gradient(&mut self, id: NodeId, g: Tensor<T>, pass: &mut Pass<'_, T>) {
+        match &mut pass.gradients[id] {
+            Some(sum) => {
+                update(
+                    sum.data_mut(),
+                    g.data(),
+                    #[inline(always)]
+                    |sum, g| sum + g,
+                );
+                self.pool.give(g);
+            }
+            none => *none = Some(g),
+        }
+    }
+
+    /// Lends slots for the gradients of `inputs` to `propagate` and files them afterwards.
+    fn adjoint_inputs(
+        &mut self,
+        inputs: &[NodeId],
+        pass: &mut Pass<'_, T>,
+        propagate: impl FnOnce(&mut [Option<GradientSlot<'_, T>>]),
+    ) {
+        let mut storage: Vec<Option<(Tensor<T>, bool)>> = Vec::with_capacity(inputs.len());
+        for i in inputs {
+            storage.push(self.depends[*i].then(|| match pass.gradients[*i].take() {
+                Some(gx) => (gx, true),
+                None => (self.pool.take(pass.shape(*i)), false),
+            }));
+        }
+        let mut slots: Vec<Option<GradientSlot<'_, T>>> = storage
+            .iter_mut()
+            .map(|s| {
+                s.as_mut().map(|(gx, accumulate)| GradientSlot {
+                    gx,
+                    accumulate: *accumulate,
+                })
+            })
+            .collect();
+        if slots.iter().any(Option::is_some) {
+            propagate(&mut slots);
+        }
+        drop(slots);
+        for (i, s) in inputs.iter().zip(storage) {
+            if let Some((gx, _)) = s {
+                pass.gradients[*i] = Some(gx);
+            }
+        }
+    }
+}
