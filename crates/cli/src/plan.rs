@@ -132,6 +132,7 @@ fn options(
         precondition: solver.precondition,
         sketch_size: solver.sketch_size,
         batch: data.batch,
+        memory: data.memory,
         seed: data.seed,
     }
 }

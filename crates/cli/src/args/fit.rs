@@ -8,7 +8,7 @@ use convextune::finetune::{FitOptions, HeadInit, Method, PreconditionerChoice, S
 use convextune_model::backbones::Backbone;
 use convextune_model::images::Holdout;
 
-use super::values::{backbone, choice, count, fraction, holdout, name_of, positive, slope};
+use super::values::{backbone, bytes, choice, count, fraction, holdout, name_of, positive, slope};
 use super::{ReadArgs, RunArgs};
 
 const METHODS: &[&str] = &["lqf", "lqf-fc", "fc"];
@@ -134,6 +134,9 @@ pub struct DataArgs {
     /// Images in one batch
     #[arg(long, value_name = "N", default_value_t = DEFAULTS.batch, value_parser = count::<4096>)]
     pub batch: usize,
+    /// Memory for the activations of one pass, such as 500MiB: fewer images in a batch where needed
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub memory: Option<usize>,
     /// Seed of the split, the head, the sketch and the probes
     #[arg(long, value_name = "N", default_value_t = DEFAULTS.seed)]
     pub seed: u64,

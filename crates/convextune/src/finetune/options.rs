@@ -119,8 +119,11 @@ pub struct FitOptions {
     pub precondition: PreconditionerChoice,
     /// Buckets of the sketch; `None` for the cost model's choice.
     pub sketch_size: Option<usize>,
-    /// Samples read at a time.
+    /// Samples read at a time, at most.
     pub batch: usize,
+    /// Bytes that the activations, gradients and working memory of a pass may take; `None` for no
+    /// limit but the batch.
+    pub memory: Option<usize>,
     /// Seed of the head, the sketch and the probes.
     pub seed: u64,
 }
@@ -153,6 +156,7 @@ impl Default for FitOptions {
             precondition: PreconditionerChoice::Auto,
             sketch_size: None,
             batch: 16,
+            memory: None,
             seed: 0,
         }
     }

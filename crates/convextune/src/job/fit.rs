@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use convextune_model::graph::Network;
+use convextune_model::tensor::Shape;
 use convextune_solve::Work;
 use convextune_solve::faer::Mat;
 
@@ -13,7 +14,7 @@ use crate::finetune::{
     Checkpoints, FitOptions, HeadInit, HeadOnlyFit, LqfModel, Method, TrainingSet, error_rate,
     first_trainable, fit_fc, fit_lqf, fit_lqf_fc,
 };
-use crate::linearize::UNKNOWNS;
+use crate::linearize::{UNKNOWNS, batch_within};
 use crate::model_file::{FORMAT_VERSION, HEAD, Header, Model};
 use crate::progress::Reporter;
 use crate::report::{FitReport, peak_memory};
@@ -44,6 +45,26 @@ fn within_reach(
     Ok(options)
 }
 
+/// The options, with as many images in a batch as the memory allows.
+fn within_memory(
+    network: &Network<f32>,
+    shape: Shape,
+    options: &FitOptions,
+    reporter: &dyn Reporter,
+) -> Result<FitOptions, Error> {
+    let mut options = options.clone();
+    if let Some(limit) = options.memory {
+        let first = match options.method {
+            Method::Lqf => first_trainable(network, &options)?,
+            Method::LqfFc | Method::Fc => network.graph().nodes().len(),
+        };
+        options.batch = batch_within(network, first, shape, (limit, options.batch))?;
+        let (batch, mib) = (options.batch, limit >> 20);
+        reporter.note(&format!("{batch} images in a batch: {mib} MiB for a pass"));
+    }
+    Ok(options)
+}
+
 impl Job {
     /// Fits one model and tests it.
     ///
@@ -63,6 +84,7 @@ impl Job {
             options,
             reporter,
         )?;
+        let options = &within_memory(&network, self.train.shape(), options, reporter)?;
         let (body, mut report) = match options.method {
             Method::Lqf => self.fit_linearised(&network, options, checkpoints, reporter)?,
             Method::LqfFc | Method::Fc => self.fit_head(&network, options, reporter)?,

@@ -12,6 +12,7 @@ mod copies;
 mod curvature;
 mod gradients;
 mod kernel;
+mod memory;
 mod sketch;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -30,6 +31,7 @@ use crate::samples::Samples;
 
 pub use copies::{Copies, UNKNOWNS, batch_of_copies};
 pub use curvature::{Curvature, CurvatureOptions};
+pub use memory::batch_within;
 pub use sketch::{SketchOptions, SketchedRows};
 
 /// The Jacobian of a network over a set of samples; the passes run in number type `T`.

@@ -228,6 +228,12 @@ impl<'a, T: Scalar> Executor<'a, T> {
         self.recycle(recording.0);
     }
 
+    /// Bytes of the buffers that wait for the next pass: all, once results are given back.
+    pub fn buffer_bytes(&self) -> usize {
+        let numbers: usize = self.pool.free.iter().map(Vec::len).sum();
+        numbers * size_of::<T>()
+    }
+
     /// Gives a tensor's buffer back.
     pub fn recycle_tensor(&mut self, tensor: Tensor<T>) {
         self.pool.give(tensor);

@@ -43,7 +43,7 @@ fn norm(g: &mut Graph, from: NodeId, channels: usize, activation: Activation) ->
 }
 
 /// Residual blocks with and without a convolution in the shortcut, a depthwise block, a
-/// convolution with a bias and an activation of its own, and a result that two nodes read.
+/// convolution with a bias and an activation of its own, and results that several nodes read.
 fn blocks() -> Graph {
     let leaky = Activation::RELU6.leaky(0.1);
     let identity = Activation::IDENTITY;
@@ -67,6 +67,13 @@ fn blocks() -> Graph {
     let twice = conv(&mut g, sum, 1, 1, [20, 7]);
     let once = norm(&mut g, twice, 7, leaky);
     let sum = g.push("sum3", Op::Add(Add { activation: leaky }), &[once, twice]);
+    // Two sums read the same shortcut, so that its gradient comes from both.
+    let mut top = sum;
+    for name in ["sum4", "sum5"] {
+        let branch = conv(&mut g, top, 1, 1, [7, 7]);
+        let branch = norm(&mut g, branch, 7, identity);
+        top = g.push(name, Op::Add(Add { activation: leaky }), &[branch, sum]);
+    }
     let biased = Conv2d {
         window: WindowSpec::square(3, 1, Padding::all(1)),
         cin: 7,
@@ -74,7 +81,7 @@ fn blocks() -> Graph {
         groups: 1,
         bias: true,
     };
-    let biased = g.push("biased", Op::Conv2d(biased), &[sum]);
+    let biased = g.push("biased", Op::Conv2d(biased), &[top]);
     let act = Activate {
         activation: Activation::RELU.leaky(0.2),
     };

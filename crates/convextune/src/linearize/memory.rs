@@ -1,0 +1,86 @@
+//! How many images may travel together in a given memory.
+//!
+//! The network is a sum over images in every pass (its normalisation is frozen), so a smaller batch
+//! saves memory without computing anything twice: activations and gradients grow with the images,
+//! what remains grows with the weights. Both are measured, by the passes of one and of two images.
+
+use convextune_model::graph::{Executor, Network, NodeId};
+use convextune_model::tensor::{Scalar, Shape, Tensor};
+
+use crate::error::Error;
+
+/// The largest batch, `most` at most, whose passes take no more than `limit` bytes for activations,
+/// their gradients and the kernels' working memory; images have the size of `shape`.
+///
+/// # Errors
+/// When one image is too much already.
+pub fn batch_within<T: Scalar>(
+    network: &Network<T>,
+    first_trainable: NodeId,
+    shape: Shape,
+    (limit, most): (usize, usize),
+) -> Result<usize, Error> {
+    let one = pass_bytes(network, first_trainable, shape.with_n(1))?;
+    if one > limit {
+        return Err(Error::Usage(format!(
+            "a pass of one image takes {} MiB, more than `--memory` allows; allow more, train from a \
+             later node on (`--linearize-from`) or use smaller images (`--image-size`)",
+            one.div_ceil(1 << 20)
+        )));
+    }
+    let two = pass_bytes(network, first_trainable, shape.with_n(2))?;
+    let each = two.saturating_sub(one).max(1);
+    Ok((1 + (limit - one) / each).min(most.max(1)))
+}
+
+/// Bytes that the largest pass of some images takes.
+fn pass_bytes<T: Scalar>(
+    network: &Network<T>,
+    first_trainable: NodeId,
+    shape: Shape,
+) -> Result<usize, Error> {
+    T::shelf().clear();
+    let mut executor = Executor::new(network, first_trainable);
+    let v = vec![T::ZERO; executor.trainable_len()];
+    let mut gw = v.clone();
+    let ones = |like: &Tensor<T>| {
+        let shape = like.shape();
+        Tensor::from_vec(shape, vec![T::ONE; shape.len()])
+    };
+    let recording = executor.record(Tensor::zeros(shape), Some(&v))?;
+    executor.vjp(&recording, ones(&recording.output), &mut gw);
+    executor.recycle(recording);
+    let recording = executor.record_layers(Tensor::zeros(shape))?;
+    executor.adjoint(&recording, ones(recording.output()), 1, |layer| {
+        let range = network.parameter_range(layer.node);
+        layer.add_to(&mut gw[..range.len()]);
+    });
+    executor.recycle_layers(recording);
+    let bytes = executor.buffer_bytes() + T::shelf().bytes();
+    T::shelf().clear();
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linearize::tests::{network, samples};
+
+    #[test]
+    fn the_batch_fills_the_memory_and_no_more() {
+        let (network, shape) = (network(), samples(1).shape());
+        let bytes = |n| pass_bytes(&network, 0, shape.with_n(n)).unwrap();
+        for n in [1, 3, 8] {
+            let got = batch_within(&network, 0, shape, (bytes(n), 64)).unwrap();
+            // Buffers that several tensors share make the growth uneven.
+            assert!((n..=n + 1).contains(&got), "{got} for the memory of {n}");
+            assert!(bytes(got) <= bytes(n) + bytes(n) / 8);
+        }
+        assert_eq!(
+            batch_within(&network, 0, shape, (usize::MAX, 5)).unwrap(),
+            5
+        );
+        let error = batch_within(&network, 0, shape, (bytes(1) - 1, 64)).unwrap_err();
+        assert!(error.to_string().contains("--memory"), "{error}");
+    }
+}
