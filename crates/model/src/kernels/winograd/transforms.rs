@@ -10,6 +10,8 @@
 //! In two, every map is applied along the rows and along the columns. Adjoints use the transposed
 //! maps A and G', so that the weight gradient is the exact adjoint of the product.
 
+#![allow(unsafe_code)]
+
 use std::marker::PhantomData;
 
 use pulp::{Simd, WithSimd};
@@ -170,6 +172,21 @@ pub struct Square {
 }
 
 impl Square {
+    /// Whether all `side x side` cells exist, and lie with all their channels within `len` numbers.
+    #[inline(always)]
+    fn is_whole(&self, side: usize, len: usize, channels: usize) -> bool {
+        let steps = self.row.saturating_add(self.column).saturating_mul(side - 1);
+        let end = steps.saturating_add(channels);
+        self.inside.iter().all(|inside| *inside == (0..side))
+            && usize::try_from(self.first).is_ok_and(|first| first.saturating_add(end) <= len)
+    }
+
+    /// Cell (0, 0), where it exists.
+    #[inline(always)]
+    fn corner(&self) -> usize {
+        self.first as usize
+    }
+
     #[inline(always)]
     fn cell(&self, r: usize, c: usize) -> Option<usize> {
         let inside = self.inside[0].contains(&r) && self.inside[1].contains(&c);
@@ -201,21 +218,29 @@ pub struct Transform<'a, M, T, const I: usize, const O: usize> {
 
 impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> Transform<'_, M, T, I, O> {
     /// The channels from `first` on in vectors `S`, as long as whole vectors remain; returns the
-    /// first channel left.
+    /// first channel left. `READ` and `WRITE` say that whole squares are read and written.
     #[inline(always)]
-    fn sweep<S: Simd>(&mut self, simd: S, first: usize) -> usize {
+    fn sweep<S: Simd, const READ: bool, const WRITE: bool>(
+        &mut self,
+        simd: S,
+        first: usize,
+    ) -> usize {
         let lanes = T::count::<S>();
         let zero = T::splat(simd, T::ZERO);
         let mut j = first;
         while j + lanes <= self.channels {
             let mut half = [[zero; I]; O];
             for c in 0..I {
-                let mut column = [zero; I];
-                for (r, x) in column.iter_mut().enumerate() {
-                    if let Some(cell) = self.from.cell(r, c) {
-                        *x = T::load::<S>(&self.x[cell + j..]);
+                let column = std::array::from_fn(|r| {
+                    if READ {
+                        let cell = self.from.corner() + r * self.from.row + c * self.from.column + j;
+                        // SAFETY: `with_simd` has checked that whole squares are inside.
+                        unsafe { self.x.as_ptr().add(cell).cast::<T::Vector<S>>().read_unaligned() }
+                    } else {
+                        let cell = self.from.cell(r, c);
+                        cell.map_or(zero, |cell| T::load::<S>(&self.x[cell + j..]))
                     }
-                }
+                });
                 let column = M::apply::<T, S>(simd, column);
                 for r in 0..O {
                     half[r][c] = column[r];
@@ -224,7 +249,14 @@ impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> Transform<'_, M, T
             for (r, half) in half.into_iter().enumerate() {
                 let row = M::apply::<T, S>(simd, half);
                 for (c, v) in row.into_iter().enumerate() {
-                    if let Some(cell) = self.to.cell(r, c) {
+                    if WRITE {
+                        let cell = self.to.corner() + r * self.to.row + c * self.to.column + j;
+                        // SAFETY: `with_simd` has checked that whole squares are inside.
+                        unsafe {
+                            let y = self.y.as_mut_ptr().add(cell).cast::<T::Vector<S>>();
+                            y.write_unaligned(v);
+                        }
+                    } else if let Some(cell) = self.to.cell(r, c) {
                         let y = &mut self.y[cell + j..];
                         let v = if self.accumulate {
                             T::plus(simd, v, T::load::<S>(y))
@@ -239,6 +271,12 @@ impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> Transform<'_, M, T
         }
         j
     }
+
+    #[inline(always)]
+    fn all<S: Simd, const READ: bool, const WRITE: bool>(&mut self, simd: S) {
+        let rest = self.sweep::<S, READ, WRITE>(simd, 0);
+        self.sweep::<pulp::Scalar, READ, WRITE>(pulp::Scalar, rest);
+    }
 }
 
 impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> WithSimd
@@ -248,8 +286,14 @@ impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> WithSimd
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let rest = self.sweep(simd, 0);
-        self.sweep(pulp::Scalar, rest);
+        let read = self.from.is_whole(I, self.x.len(), self.channels);
+        let write = !self.accumulate && self.to.is_whole(O, self.y.len(), self.channels);
+        match (read, write) {
+            (true, true) => self.all::<S, true, true>(simd),
+            (true, false) => self.all::<S, true, false>(simd),
+            (false, true) => self.all::<S, false, true>(simd),
+            (false, false) => self.all::<S, false, false>(simd),
+        }
     }
 }
 
