@@ -4,8 +4,10 @@ use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
+use super::products::Operands;
+use super::tiles::Tiles;
 use super::transforms::{Gradient, Input, OUT, PRODUCTS, Square, Transform, WeightGradient};
-use super::{GAP, Term, Tiles, Winograd};
+use super::{GAP, Winograd};
 use crate::kernels::elementwise::add_to;
 use crate::kernels::finish::nothing;
 use crate::kernels::lanes::vectorize;
@@ -55,8 +57,13 @@ impl Winograd {
                     *out = w[o];
                 }
             });
-        let terms = [Term { x: g, w: &around }];
-        turned.sum_of_products(&terms, accumulate, gx, None, &nothing);
+        let operands = Operands {
+            inputs: &[g],
+            weights: &[&around],
+            crossed: &[],
+            accumulate,
+        };
+        turned.products(&operands, (gx, None), None, &nothing);
     }
 
     /// `gw += P(x)' g`, where image `i` of `x` serves the `repeat` gradients of that image.

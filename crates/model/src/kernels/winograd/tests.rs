@@ -82,9 +82,13 @@ fn agrees<T: Scalar>(tolerance: f64) {
         };
         for accumulate in [false, true] {
             let (mut a, mut b) = (start.clone(), start.clone());
-            let terms = [Term { x: &x, w: &w }];
-            p.fast
-                .sum_of_products(&terms, accumulate, &mut a, None, &nothing);
+            let operands = Operands {
+                inputs: &[&x],
+                weights: &[&w],
+                crossed: &[],
+                accumulate,
+            };
+            p.fast.products(&operands, (&mut a, None), None, &nothing);
             p.direct
                 .run((&x, &w), (None, None), (&mut b, None), None, &nothing);
             if accumulate {

@@ -14,7 +14,7 @@ use crate::tensor::Scalar;
 pub(super) struct Tiles<T: Scalar> {
     pub numbers: Scratch<T>,
     /// Numbers of one product of one tile row.
-    product: usize,
+    pub product: usize,
     channels: usize,
     /// Tiles in a row.
     width: usize,

@@ -175,7 +175,10 @@ impl Square {
     /// Whether all `side x side` cells exist, and lie with all their channels within `len` numbers.
     #[inline(always)]
     fn is_whole(&self, side: usize, len: usize, channels: usize) -> bool {
-        let steps = self.row.saturating_add(self.column).saturating_mul(side - 1);
+        let steps = self
+            .row
+            .saturating_add(self.column)
+            .saturating_mul(side - 1);
         let end = steps.saturating_add(channels);
         self.inside.iter().all(|inside| *inside == (0..side))
             && usize::try_from(self.first).is_ok_and(|first| first.saturating_add(end) <= len)
@@ -233,9 +236,16 @@ impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> Transform<'_, M, T
             for c in 0..I {
                 let column = std::array::from_fn(|r| {
                     if READ {
-                        let cell = self.from.corner() + r * self.from.row + c * self.from.column + j;
+                        let cell =
+                            self.from.corner() + r * self.from.row + c * self.from.column + j;
                         // SAFETY: `with_simd` has checked that whole squares are inside.
-                        unsafe { self.x.as_ptr().add(cell).cast::<T::Vector<S>>().read_unaligned() }
+                        unsafe {
+                            self.x
+                                .as_ptr()
+                                .add(cell)
+                                .cast::<T::Vector<S>>()
+                                .read_unaligned()
+                        }
                     } else {
                         let cell = self.from.cell(r, c);
                         cell.map_or(zero, |cell| T::load::<S>(&self.x[cell + j..]))
