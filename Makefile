@@ -2,6 +2,7 @@
 # make test    all tests
 # make check   formatting, lints, documentation, licences and advisories, all tests
 # make bench-engine  images per second beside PyTorch (an hour; PYTHON=... of the peers' environment)
+# make bench-kernels  times of single convolutions, each pass by itself
 # make help    this list
 #
 # A Rust toolchain (rustup takes the version from rust-toolchain.toml) is all that `test` and
@@ -12,7 +13,7 @@ PYTHON ?= .venv-peers/bin/python
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo bench-engine test check fmt lint doc deny clean-demo
+.PHONY: help demo bench-engine bench-kernels test check fmt lint doc deny clean-demo
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -29,6 +30,9 @@ bench-engine:
 	@mkdir -p dev/bench/runs/$$(date +%F)
 	dev/bench/engine.sh $(PYTHON) 7 > dev/bench/runs/$$(date +%F)/engine.jsonl
 	python3 dev/bench/engine_table.py dev/bench/runs/$$(date +%F)/engine.jsonl
+
+bench-kernels:
+	$(CARGO) bench --locked -p convextune-model --bench kernels
 
 check: fmt lint doc deny test
 	@echo "check: everything passed"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Images per second of convextune and PyTorch, alternating processes in one run.
+# Images per second of convextune, PyTorch and (forward) onnxruntime, alternating processes in one run.
 # usage: engine.sh PYTHON [ROUNDS [MODEL...]] > runs/<date>/engine.jsonl
 # PYTHON is the interpreter of the environment that dev/fixtures/make_venv.sh makes.
 # `engine_table.py FILE` makes a table of it.
@@ -20,5 +20,6 @@ for round in $(seq "$rounds"); do
             "$own" engine --backbone "$model" --mode "$mode" --seconds 4
             "$python" -W ignore dev/peers/bench_torch.py --model "${torch[$model]}" --mode "$mode" --rounds 1 --seconds 4
         done
+        "$python" -W ignore dev/peers/bench_torch.py --model "${torch[$model]}" --mode onnx --rounds 1 --seconds 4 2>/dev/null
     done
 done

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A table of what engine.sh printed: medians over the rounds, ranges, ratios, memory.
+"""A table of what engine.sh printed: medians over the rounds, ranges, ratios, memory; with onnxruntime's
+forward passes beside ours.
 
     python3 dev/bench/engine_table.py dev/bench/runs/<date>/engine.jsonl
 """
@@ -40,15 +41,21 @@ def main():
         ours = [line["images_per_second"] for line in lines]
         theirs = [line["images_per_s"] for line in peer[key]]
         # Rounds are compared with themselves: the machine's speed drifts.
-        ratio = statistics.median(a / b for a, b in zip(ours, theirs)) if theirs else float("nan")
+        ratio = f"{statistics.median(a / b for a, b in zip(ours, theirs)):.2f}" if theirs else "-"
         rate = statistics.median(line["gflops_if_direct"] for line in lines)
         share = f"{rate:.0f}, {100 * rate / best:.0f} %" if best else f"{rate:.0f}"
         memory = max(line["peak_memory_bytes"] for line in lines) >> 20
         other = max((line["peak_rss_mib"] for line in peer[key]), default=0)
         print(
             f"| {key[0]} | {key[1]} | {middle(ours)} | {middle(theirs) if theirs else '-'} |"
-            f" {ratio:.2f} | {share} | {memory} | {other} |"
+            f" {ratio} | {share} | {memory} | {other} |"
         )
+    for (model, mode), lines in peer.items():
+        if mode == "onnx":
+            theirs = [line["images_per_s"] for line in lines]
+            ours = [line["images_per_second"] for line in own[model, "forward"]]
+            ratio = statistics.median(a / b for a, b in zip(ours, theirs))
+            print(f"\n{model}: forward {ratio:.2f} times onnxruntime's {middle(theirs)} images/s.")
 
 
 if __name__ == "__main__":

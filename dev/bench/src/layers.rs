@@ -11,7 +11,8 @@ use convextune_model::tensor::{Shape, Tensor, View};
 use crate::engine::{Args, filled};
 
 /// Prints one line a node and the sums by kind: milliseconds of forward, dual, adjoint to the
-/// input, adjoint to the weights.
+/// input, adjoint to the weights; and for convolutions the GFLOP/s of each as if summed directly
+/// (a dual pass has three such sums).
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let network = filled(by_name(&args.backbone)?.graph());
     let shapes = network
@@ -25,8 +26,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let node = &network.graph().nodes()[id];
         let kind = kind(&node.op);
         let [f, d, i, w] = times.map(|t| 1e3 * t);
+        let operations = 2e-9 * multiply_adds_of(&node.op, shapes[id]);
+        let rates = if operations > 0.0 {
+            let rate = |sums: f64, t: f64| format!(" {:6.0}", sums * operations / t);
+            let [f, d, i, w] = times;
+            [rate(1.0, f), rate(3.0, d), rate(1.0, i), rate(1.0, w)].concat()
+        } else {
+            String::new()
+        };
         println!(
-            "{:40} {:22} {f:8.2} {d:8.2} {i:8.2} {w:8.2}",
+            "{:40} {:22} {f:8.2} {d:8.2} {i:8.2} {w:8.2}{rates}",
             node.name,
             format!("{}", shapes[id])
         );
@@ -40,6 +49,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         println!("{kind:63} {f:8.1} {d:8.1} {i:8.1} {w:8.1}");
     }
     Ok(())
+}
+
+/// Multiplications of a convolution summed directly.
+fn multiply_adds_of(op: &Op, output: Shape) -> f64 {
+    match op {
+        Op::Conv2d(conv) => {
+            let [kh, kw] = conv.window.kernel;
+            (output.len() * kh * kw * conv.cin / conv.groups) as f64
+        }
+        _ => 0.0,
+    }
 }
 
 fn kind(op: &Op) -> &'static str {
