@@ -103,7 +103,11 @@ fn convolutions(c: &mut Criterion) {
         ("strided 3x3/2, 128 at 56", conv(3, 2, [128, 128], 1), 56),
         ("depthwise 3x3, 144 at 56", conv(3, 1, [144, 144], 144), 56),
         ("depthwise 5x5, 672 at 14", conv(5, 1, [672, 672], 672), 14),
-        ("grouped 3x3, 32 groups of 4 at 56", conv(3, 1, [128, 128], 32), 56),
+        (
+            "grouped 3x3, 32 groups of 4 at 56",
+            conv(3, 1, [128, 128], 32),
+            56,
+        ),
     ];
     for (name, op, side) in cases {
         let x = Shape::new(BATCH, side, side, op.cin);

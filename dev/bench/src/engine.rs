@@ -184,7 +184,7 @@ pub fn filled(graph: Graph) -> Network<f32> {
 }
 
 /// A number in [-1, 1) that looks random, from its index.
-fn symmetric(i: usize) -> f32 {
+pub fn symmetric(i: usize) -> f32 {
     let mut z = (i as u64)
         .wrapping_add(1)
         .wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -1,6 +1,7 @@
 //! Measurements that are run by hand. See `dev/bench/README.md`.
 
 mod convergence;
+mod dual;
 mod engine;
 mod gradients;
 mod layers;
@@ -21,6 +22,8 @@ enum What {
     Engine(engine::Args),
     /// Solvers and preconditioners on one problem.
     Convergence(convergence::Args),
+    /// The dual kernel, its sketch and a product with J'J: seconds and memory.
+    Dual(dual::Args),
     /// Features and sketched gradients, for experiments.
     Gradients(gradients::Args),
     /// Test error over options.
@@ -31,6 +34,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse().what {
         What::Engine(args) => engine::run(&args),
         What::Convergence(args) => convergence::run(&args),
+        What::Dual(args) => dual::run(&args),
         What::Gradients(args) => gradients::run(&args),
         What::Study(args) => study::run(&args),
     }
