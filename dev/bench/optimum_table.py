@@ -1,0 +1,42 @@
+"""When each method came within 1e-3 of its minimum, from what optimum.sh printed.
+
+    python3 dev/bench/optimum_table.py runs/<date>/optimum-<set>.jsonl
+
+Of convextune's lines the seconds of the whole fit count (prior, preconditioner, certificate), and the
+certified bound. The peers' minimum is bounded from below by plain CG's last objective less its gap bound; their
+evaluations are not timed.
+"""
+
+import json
+import sys
+
+WITHIN = 1e-3
+
+
+def main():
+    """Prints the table."""
+    with open(sys.argv[1], encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    print("| method | passes over the data | seconds | how far above the minimum, at most |")
+    print("|---|---|---|---|")
+    for line in lines:
+        if "solver" in line:
+            work = line["solver_work"]
+            print(f"| convextune, {line['solver']} | {work['passes']:.0f} | {line['seconds']:.0f} | {line['bound']:.1e} |")
+    runs = {}
+    for line in lines:
+        if "method" in line and "seconds" in line:
+            runs.setdefault((line["method"], line.get("rate", "")), []).append(line)
+    best = max((l["objective"] - l["gap_bound"] for l in runs.get(("cg", ""), [])), default=None)
+    if best is None:
+        sys.exit("no run of cg: the peers' minimum is not known")
+    for (method, rate), run in runs.items():
+        arrived = next((l for l in run if l["objective"] <= best * (1 + WITHIN)), None)
+        line = arrived or min(run, key=lambda l: l["objective"])
+        above = line["objective"] / best - 1
+        note = "" if arrived else " (did not arrive)"
+        print(f"| PyTorch, {method} {rate}{note} | {line['passes']} | {line['seconds']:.0f} | {above:.1e} |")
+
+
+if __name__ == "__main__":
+    main()
