@@ -213,7 +213,7 @@ struct Solved {
 /// best bias.
 fn solve(
     lin: &Linearization<'_>,
-    jacobian: &Copies<'_>,
+    jacobian: &Copies<'_, '_>,
     data: TrainingSet<'_>,
     options: &FitOptions,
     checkpoints: &mut dyn Checkpoints,

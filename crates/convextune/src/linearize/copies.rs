@@ -53,8 +53,8 @@ pub fn batch_of_copies<T: Scalar>(
 }
 
 /// A linearisation with `copies` copies of its weights; with one copy, the linearisation itself.
-pub struct Copies<'a, T = f32> {
-    lin: &'a Linearization<'a, T>,
+pub struct Copies<'l, 'a, T = f32> {
+    lin: &'l Linearization<'a, T>,
     /// D, of one copy.
     weights: usize,
     /// Of copies.
@@ -63,12 +63,12 @@ pub struct Copies<'a, T = f32> {
     run: usize,
 }
 
-impl<'a, T: Scalar> Copies<'a, T> {
+impl<'l, 'a, T: Scalar> Copies<'l, 'a, T> {
     /// Copies of the weights of `lin`, which has one output if there are several.
     ///
     /// # Errors
     /// When there would be too many unknowns to hold.
-    pub fn new(lin: &'a Linearization<'a, T>, copies: usize) -> Result<Self, Error> {
+    pub fn new(lin: &'l Linearization<'a, T>, copies: usize) -> Result<Self, Error> {
         let weights = lin.cols();
         if copies > 1 && lin.outputs() != 1 {
             let message = "classes that have a copy of the weights each share one row of the head";
@@ -157,16 +157,16 @@ impl<'a, T: Scalar> Copies<'a, T> {
         let mut g = vec![T::ZERO; self.run.min(lin.samples.len()) * d];
         let mut f0 = Vec::new();
         let mut begin = 0;
-        lin.for_batches(|executor, images, samples| {
-            let recording = executor.record_layers(images)?;
-            f0.extend(recording.output().data().iter().map(|v| v.to_f64()));
+        lin.for_batches(|engine, images, samples| {
+            let mut pass = engine.record_layers(images)?;
+            f0.extend(pass.output().data().iter().map(|v| v.to_f64()));
             let ones = Tensor::from_vec(
                 Shape::new(samples.len(), 1, 1, 1),
                 vec![T::ONE; samples.len()],
             );
             let rows = &mut g[(samples.start - begin) * d..(samples.end - begin) * d];
             rows.fill(T::ZERO);
-            executor.adjoint(&recording, ones, 1, |layer| {
+            pass.adjoint(ones, 1, &mut |layer| {
                 let columns = lin.network.parameter_range(layer.node);
                 let columns = columns.start - lin.offset..columns.end - lin.offset;
                 let add = |(i, row): (usize, &mut [T])| {
@@ -174,7 +174,6 @@ impl<'a, T: Scalar> Copies<'a, T> {
                 };
                 rows.par_chunks_mut(d).enumerate().for_each(add);
             });
-            executor.recycle_layers(recording);
             if samples.end - begin == self.run || samples.end == lin.samples.len() {
                 f(begin..samples.end, &f0, &g[..(samples.end - begin) * d]);
                 begin = samples.end;
@@ -206,7 +205,7 @@ impl<'a, T: Scalar> Copies<'a, T> {
     }
 }
 
-impl<T: Scalar> LinearOperator for Copies<'_, T> {
+impl<T: Scalar> LinearOperator for Copies<'_, '_, T> {
     fn rows(&self) -> usize {
         self.lin.rows() * self.number
     }

@@ -42,9 +42,9 @@ impl<T: Scalar> Linearization<'_, T> {
         let c = self.outputs;
         let batch = self.batch.min(GRADIENTS);
         let run = (GRADIENTS / batch).clamp(1, directions.max(1));
-        let mut executor = self.executor.borrow_mut();
+        let mut engine = self.engine.borrow_mut();
         for samples in self.samples.batches(batch) {
-            let recording = executor.record_layers(self.samples.batch(samples.clone())?)?;
+            let mut pass = engine.record_layers(self.samples.batch(samples.clone())?)?;
             for first in (0..directions).step_by(run) {
                 let rows = Rows {
                     samples: samples.clone(),
@@ -55,9 +55,8 @@ impl<T: Scalar> Linearization<'_, T> {
                 for (row, g) in g.data_mut().chunks_exact_mut(c).enumerate() {
                     direction(samples.start + row / r, first + row % r, g);
                 }
-                executor.adjoint(&recording, g, r, |layer| consume(&layer, &rows));
+                pass.adjoint(g, r, &mut |layer| consume(&layer, &rows));
             }
-            executor.recycle_layers(recording);
             self.reporter.advance(samples.len() as u64);
         }
         let vjps = directions as u64;

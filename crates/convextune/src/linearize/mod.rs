@@ -20,7 +20,7 @@ pub(crate) mod tests;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
-use convextune_model::graph::{Executor, Network, NodeId};
+use convextune_model::graph::{Executor, LayerEngine, Network, NodeId};
 use convextune_model::tensor::{Scalar, Shape, Tensor};
 use convextune_solve::{LinearOperator, OperatorError, Work};
 use rayon::prelude::*;
@@ -42,7 +42,7 @@ pub struct Linearization<'a, T = f32> {
     offset: usize,
     batch: usize,
     outputs: usize,
-    executor: RefCell<Executor<'a, T>>,
+    engine: RefCell<Box<dyn LayerEngine<T> + 'a>>,
     work: Cell<Work>,
     reporter: &'a dyn Reporter,
 }
@@ -73,7 +73,7 @@ impl<'a, T: Scalar> Linearization<'a, T> {
             first_trainable,
             batch: batch.max(1),
             outputs,
-            executor: RefCell::new(executor),
+            engine: RefCell::new(Box::new(executor)),
             work: Cell::new(Work::default()),
             reporter,
         })
@@ -134,10 +134,10 @@ impl<'a, T: Scalar> Linearization<'a, T> {
     /// When a sample cannot be read.
     pub fn f0(&self) -> Result<Vec<f64>, Error> {
         let mut out = Vec::with_capacity(self.rows());
-        self.for_batches(|executor, x, _| {
-            let y = executor.forward(x)?;
+        self.for_batches(|engine, x, _| {
+            let y = engine.forward(x)?;
             out.extend(y.data().iter().map(|v| v.to_f64()));
-            executor.recycle_tensor(y);
+            engine.recycle(y);
             Ok(())
         })?;
         self.count(Work {
@@ -157,12 +157,12 @@ impl<'a, T: Scalar> Linearization<'a, T> {
             Vec::with_capacity(self.rows()),
             Vec::with_capacity(self.rows()),
         );
-        self.for_batches(|executor, x, _| {
-            let (y, dy) = executor.dual(x, &v)?;
+        self.for_batches(|engine, x, _| {
+            let (y, dy) = engine.dual(x, &v)?;
             f0.extend(y.data().iter().map(|v| v.to_f64()));
             ju.extend(dy.data().iter().map(|v| v.to_f64()));
-            executor.recycle_tensor(y);
-            executor.recycle_tensor(dy);
+            engine.recycle(y);
+            engine.recycle(dy);
             Ok(())
         })?;
         self.count(Work {
@@ -180,12 +180,12 @@ impl<'a, T: Scalar> Linearization<'a, T> {
     /// Runs `f` on every batch with the range of its samples.
     fn for_batches(
         &self,
-        mut f: impl FnMut(&mut Executor<'a, T>, Tensor<T>, Range<usize>) -> Result<(), Error>,
+        mut f: impl FnMut(&mut (dyn LayerEngine<T> + 'a), Tensor<T>, Range<usize>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut executor = self.executor.borrow_mut();
+        let mut engine = self.engine.borrow_mut();
         for range in self.samples.batches(self.batch) {
             f(
-                &mut executor,
+                engine.as_mut(),
                 self.samples.batch(range.clone())?,
                 range.clone(),
             )?;
@@ -203,14 +203,13 @@ impl<'a, T: Scalar> Linearization<'a, T> {
     ) -> Result<(), Error> {
         x.fill(0.0);
         let mut gw = vec![T::ZERO; x.len()];
-        self.for_batches(|executor, images, range| {
-            let recording = executor.record(images, v)?;
+        self.for_batches(|engine, images, range| {
+            let mut pass = engine.record_sum(images, v)?;
             let n = range.len();
-            let g = r(range, recording.tangent.as_ref());
+            let g = r(range, pass.tangent());
             let g = Tensor::from_vec(Shape::new(n, 1, 1, self.outputs), g);
             gw.fill(T::ZERO);
-            executor.vjp(&recording, g, &mut gw);
-            executor.recycle(recording);
+            pass.vjp(g, &mut gw);
             add_wide(x, &gw);
             Ok(())
         })
@@ -223,17 +222,17 @@ impl<T: Scalar> LinearOperator for Linearization<'_, T> {
     }
 
     fn cols(&self) -> usize {
-        self.executor.borrow().trainable_len()
+        self.engine.borrow().trainable_len()
     }
 
     fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
         let v = narrow(x);
         let c = self.outputs;
-        let pass = self.for_batches(|executor, images, range| {
-            let (f, dy) = executor.dual(images, &v)?;
+        let pass = self.for_batches(|engine, images, range| {
+            let (f, dy) = engine.dual(images, &v)?;
             widen_into(&mut y[range.start * c..range.end * c], dy.data());
-            executor.recycle_tensor(f);
-            executor.recycle_tensor(dy);
+            engine.recycle(f);
+            engine.recycle(dy);
             Ok(())
         });
         self.count(Work {

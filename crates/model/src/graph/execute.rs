@@ -210,15 +210,20 @@ impl<'a, T: Scalar> Executor<'a, T> {
         }
     }
 
+    /// Takes the activations of a recording.
+    pub(super) fn reclaim(&mut self, recording: &mut Recording<T>) {
+        for tensor in recording.values.drain(..).flatten() {
+            self.pool.give(tensor);
+        }
+    }
+
     /// Gives the buffers of a recording back.
-    pub fn recycle(&mut self, recording: Recording<T>) {
+    pub fn recycle(&mut self, mut recording: Recording<T>) {
+        self.reclaim(&mut recording);
         let Recording {
-            values,
-            output,
-            tangent,
-            ..
+            output, tangent, ..
         } = recording;
-        for tensor in values.into_iter().flatten().chain([output]).chain(tangent) {
+        for tensor in [output].into_iter().chain(tangent) {
             self.pool.give(tensor);
         }
     }

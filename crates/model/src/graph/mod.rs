@@ -13,6 +13,7 @@ use crate::tensor::{Scalar, Shape};
 
 mod adjoint;
 mod chains;
+mod engine;
 mod execute;
 mod pool;
 mod run;
@@ -20,6 +21,7 @@ mod surgery;
 #[cfg(test)]
 mod tests;
 
+pub use engine::{Engine, LayerEngine, LayeredPass, SummedPass};
 pub use execute::{Executor, LayerGradient, LayerRecording, Recording};
 pub use surgery::Split;
 

@@ -5,6 +5,7 @@
 mod convolutions;
 mod networks;
 mod reference;
+mod slow;
 
 use convextune_model::kernels::lanes::{Limit, hold_back};
 

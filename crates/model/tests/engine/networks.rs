@@ -2,7 +2,7 @@
 //! themselves on other vector instructions.
 
 use convextune_model::backbones::by_name;
-use convextune_model::graph::{Executor, Graph, Network, NodeId};
+use convextune_model::graph::{Engine, Executor, Graph, Network, NodeId};
 use convextune_model::kernels::lanes::Limit;
 use convextune_model::ops::{
     Activate, Activation, Add, BatchNorm, Conv2d, GlobalAveragePool, Linear, Op, Padding, Role,
@@ -13,6 +13,7 @@ use convextune_testkit::{Rng, dot, relative_error};
 
 use crate::on_every_path;
 use crate::reference::{Field, evaluate, filled};
+use crate::slow::Slow;
 
 fn conv(
     g: &mut Graph,
@@ -42,42 +43,47 @@ fn norm(g: &mut Graph, from: NodeId, channels: usize, activation: Activation) ->
     g.push(name, Op::BatchNorm(norm), &[from])
 }
 
+/// Channels of [`blocks`] that all kernels take part in.
+const WIDE: [usize; 4] = [18, 20, 7, 9];
+/// Channels for which a product with every single weight is soon done.
+const NARROW: [usize; 4] = [3, 4, 2, 3];
+
 /// Residual blocks with and without a convolution in the shortcut, a depthwise block, a
 /// convolution with a bias and an activation of its own, and results that several nodes read.
-fn blocks() -> Graph {
+fn blocks([p, q, r, s]: [usize; 4]) -> Graph {
     let leaky = Activation::RELU6.leaky(0.1);
     let identity = Activation::IDENTITY;
     let mut g = Graph::new(3);
-    let stem = conv(&mut g, 0, 3, 2, [3, 18]);
-    let stem = norm(&mut g, stem, 18, leaky);
-    let a = conv(&mut g, stem, 3, 1, [18, 20]);
-    let a = norm(&mut g, a, 20, identity);
-    let shortcut = conv(&mut g, stem, 1, 1, [18, 20]);
-    let shortcut = norm(&mut g, shortcut, 20, identity);
+    let stem = conv(&mut g, 0, 3, 2, [3, p]);
+    let stem = norm(&mut g, stem, p, leaky);
+    let a = conv(&mut g, stem, 3, 1, [p, q]);
+    let a = norm(&mut g, a, q, identity);
+    let shortcut = conv(&mut g, stem, 1, 1, [p, q]);
+    let shortcut = norm(&mut g, shortcut, q, identity);
     let sum = g.push("sum", Op::Add(Add { activation: leaky }), &[shortcut, a]);
-    let dw = conv(&mut g, sum, 5, 1, [20, 20]);
-    let dw = norm(&mut g, dw, 20, leaky);
-    let back = conv(&mut g, dw, 1, 1, [20, 20]);
-    let back = norm(&mut g, back, 20, identity);
+    let dw = conv(&mut g, sum, 5, 1, [q, q]);
+    let dw = norm(&mut g, dw, q, leaky);
+    let back = conv(&mut g, dw, 1, 1, [q, q]);
+    let back = norm(&mut g, back, q, identity);
     let add = Add {
         activation: identity,
     };
     let sum = g.push("sum2", Op::Add(add), &[back, sum]);
     // Read twice, so not part of a chain.
-    let twice = conv(&mut g, sum, 1, 1, [20, 7]);
-    let once = norm(&mut g, twice, 7, leaky);
+    let twice = conv(&mut g, sum, 1, 1, [q, r]);
+    let once = norm(&mut g, twice, r, leaky);
     let sum = g.push("sum3", Op::Add(Add { activation: leaky }), &[once, twice]);
     // Two sums read the same shortcut, so that its gradient comes from both.
     let mut top = sum;
     for name in ["sum4", "sum5"] {
-        let branch = conv(&mut g, top, 1, 1, [7, 7]);
-        let branch = norm(&mut g, branch, 7, identity);
+        let branch = conv(&mut g, top, 1, 1, [r, r]);
+        let branch = norm(&mut g, branch, r, identity);
         top = g.push(name, Op::Add(Add { activation: leaky }), &[branch, sum]);
     }
     let biased = Conv2d {
         window: WindowSpec::square(3, 1, Padding::all(1)),
-        cin: 7,
-        cout: 9,
+        cin: r,
+        cout: s,
         groups: 1,
         bias: true,
     };
@@ -88,7 +94,7 @@ fn blocks() -> Graph {
     let act = g.push("act", Op::Activate(act), &[biased]);
     let pool = g.push("pool", Op::GlobalAveragePool(GlobalAveragePool), &[act]);
     let linear = Linear {
-        cin: 9,
+        cin: s,
         cout: 4,
         bias: true,
     };
@@ -149,7 +155,7 @@ fn check<T: Scalar>(network: &Network<f64>, tolerance: f64) {
 #[test]
 fn a_network_with_every_chain_agrees_with_the_reference() {
     let mut rng = Rng::new(2);
-    let mut network = filled(blocks(), || rng.normal());
+    let mut network = filled(blocks(WIDE), || rng.normal());
     // A channel that a normalisation shuts off still has gradients.
     let ranges = network.graph().parameters();
     let gammas = ranges.iter().filter(|p| p.role == Role::Gamma);
@@ -158,6 +164,39 @@ fn a_network_with_every_chain_agrees_with_the_reference() {
     on_every_path(|_| {
         check::<f64>(&network, 1e-12);
         check::<f32>(&network, 2e-5);
+    });
+}
+
+/// Outputs, tangents and the gradient of every single weight.
+#[test]
+fn the_engine_agrees_with_the_slow_one_number_by_number() {
+    let mut rng = Rng::new(12);
+    let network = filled(blocks(NARROW), || rng.normal());
+    let shape = Shape::new(2, 7, 6, 3);
+    let (x, v) = (
+        Tensor::from_vec(shape, rng.normals(shape.len())),
+        rng.normals(network.parameters().len()),
+    );
+    let g = rng.normals(2 * 4);
+    let run = |engine: &mut dyn Engine<f64>| {
+        assert_eq!(engine.trainable_len(), v.len());
+        let mut all = engine.forward(x.clone()).unwrap().into_vec();
+        let (y, dy) = engine.dual(x.clone(), &v).unwrap();
+        all.extend(y.into_vec().into_iter().chain(dy.into_vec()));
+        let mut pass = engine.record_sum(x.clone(), Some(&v)).unwrap();
+        all.extend_from_slice(pass.output().data());
+        all.extend_from_slice(pass.tangent().unwrap().data());
+        let mut gw = vec![0.0; v.len()];
+        pass.vjp(Tensor::from_vec(pass.output().shape(), g.clone()), &mut gw);
+        (all, gw)
+    };
+    let (want, want_gradient) = run(&mut Slow(&network));
+    on_every_path(|_| {
+        let (got, gradient) = run(&mut Executor::new(&network, 0));
+        assert!(relative_error(&got, &want) < 1e-13);
+        for (i, (got, want)) in gradient.iter().zip(&want_gradient).enumerate() {
+            assert!((got - want).abs() < 1e-11, "weight {i}: {got}, not {want}");
+        }
     });
 }
 
@@ -224,7 +263,7 @@ fn a_sample_alone_equals_itself_in_a_batch_to_the_bit() {
 
 #[test]
 fn a_network_cut_inside_a_block_runs() {
-    let network = filled(blocks(), || 0.5);
+    let network = filled(blocks(WIDE), || 0.5);
     // After the convolution in a shortcut: the node before it has no reader left.
     let cut = network.truncated(5);
     on_every_path(|_| {
