@@ -5,8 +5,8 @@
 use std::hint::black_box;
 
 use convextune_model::ops::{
-    Activation, BatchNorm, Conv2d, Cotangent, GradientSlot, NodeWeights, Operator, Padding, Primal,
-    WindowSpec,
+    Activation, BatchNorm, Conv2d, Cotangent, GradientSlot, NodeWeights, Operator, Padding,
+    ParameterShape, Primal, WindowSpec,
 };
 use convextune_model::tensor::{Shape, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -39,7 +39,7 @@ fn passes(c: &mut Criterion, name: &str, op: &dyn Operator<f32>, x: Shape, sums:
     let Ok(shape) = op.output_shape(&[x]) else {
         return;
     };
-    let length = op.parameters().iter().map(|p| p.len()).sum();
+    let length = op.parameters().iter().map(ParameterShape::len).sum();
     let (parameters, buffers) = (numbers(length), vec![1.0; op.buffers()]);
     let w = NodeWeights {
         parameters: &parameters,
