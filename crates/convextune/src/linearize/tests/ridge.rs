@@ -193,16 +193,16 @@ impl DenseRidge {
 }
 
 /// A training set and unseen samples, both linearised.
-struct Setting<'a> {
-    train: &'a Linearization<'a, f64>,
-    unseen: &'a Linearization<'a, f64>,
+struct Setting<'l, 'a> {
+    train: &'l Linearization<'a, f64>,
+    unseen: &'l Linearization<'a, f64>,
     /// J over the unseen samples.
     j_unseen: Mat<f64>,
     target: Vec<f64>,
     dense: DenseRidge,
 }
 
-impl Setting<'_> {
+impl Setting<'_, '_> {
     /// u and the predictions of unseen samples, bias included, against the dense ones.
     fn check(&self, what: &str, u: &[f64]) {
         close(&format!("{what}, u"), u, &self.dense.u, 1e-8);
@@ -277,7 +277,7 @@ fn every_solver_finds_the_dense_ridge_solution() {
 }
 
 /// `u = J'a` with `a` from one Cholesky factorisation of the exact kernel; the bias from the kernel.
-fn closed_form(kernel: &KernelRidge, problem: &RidgeProblem<'_>, setting: &Setting<'_>) {
+fn closed_form(kernel: &KernelRidge, problem: &RidgeProblem<'_>, setting: &Setting<'_, '_>) {
     let factor = kernel.cholesky(problem.lambda()).unwrap();
     let a = factor.dual(&setting.target).unwrap();
     let mut u = vec![0.0; problem.operator().cols()];
@@ -288,7 +288,7 @@ fn closed_form(kernel: &KernelRidge, problem: &RidgeProblem<'_>, setting: &Setti
 }
 
 /// Conjugate gradients on the weights: without a preconditioner, with K-FAC, with EKFAC.
-fn primal(lin32: &Linearization<'_>, problem: &RidgeProblem<'_>, setting: &Setting<'_>) {
+fn primal(lin32: &Linearization<'_>, problem: &RidgeProblem<'_>, setting: &Setting<'_, '_>) {
     let solve = |what: &str, preconditioner: &dyn Preconditioner| {
         let solution = solve_primal(problem, preconditioner, &TIGHT, Start::Zero, &mut Quiet);
         setting.check_solution(what, &solution.unwrap());
@@ -307,7 +307,7 @@ fn primal(lin32: &Linearization<'_>, problem: &RidgeProblem<'_>, setting: &Setti
 
 /// Conjugate gradients on the dual unknowns: without a preconditioner, and with the sketch, head
 /// apart, in both its forms.
-fn dual(lin32: &Linearization<'_>, problem: &RidgeProblem<'_>, setting: &Setting<'_>) {
+fn dual(lin32: &Linearization<'_>, problem: &RidgeProblem<'_>, setting: &Setting<'_, '_>) {
     let solve = |what: &str, preconditioner: &dyn Preconditioner| {
         let solution = solve_dual(problem, preconditioner, &TIGHT, Start::Zero, &mut Quiet);
         setting.check_solution(what, &solution.unwrap());
