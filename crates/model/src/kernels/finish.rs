@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::simd;
+use super::{simd, task_rows};
 use crate::ops::Slopes;
 use crate::tensor::Scalar;
 
@@ -77,6 +77,23 @@ impl<T: Scalar> Chain<'_, T> {
                 || self.tangents(y, dz, shortcut, dshortcut),
             );
         }
+    }
+
+    /// The same for a whole `x` and, where it has a place, its tangent `dx`, or zero.
+    pub fn apply_to(&self, x: &[T], dx: Option<&[T]>, y: &mut [T], dy: Option<&mut [T]>) {
+        let c = self.scale.len();
+        let copy = |rows: Range<usize>, z: &mut [T], dz: Option<&mut [T]>| {
+            let range = rows.start * c..rows.end * c;
+            z.copy_from_slice(&x[range.clone()]);
+            match (dz, dx) {
+                (Some(dz), Some(dx)) => dz.copy_from_slice(&dx[range]),
+                (Some(dz), None) => dz.fill(T::ZERO),
+                (None, _) => {}
+            }
+        };
+        in_tasks((task_rows(c), c), (y, dy), None, copy, &|part| {
+            self.apply(part)
+        });
     }
 
     #[inline(always)]

@@ -14,9 +14,8 @@ use super::{
     Activation, Cotangent, GradientSlot, Keeps, NodeWeights, Operator, ParameterShape, Primal,
     Role, ShapeError, single,
 };
-use crate::kernels::elementwise::{
-    AffineTangent, affine, affine_adjoint, affine_tangent, affine_weight_sums,
-};
+use crate::kernels::elementwise::{affine_adjoint, affine_weight_sums};
+use crate::kernels::finish::Chain;
 use crate::tensor::{Scalar, Shape, Tensor, View};
 
 /// See the module's documentation.
@@ -88,6 +87,27 @@ impl BatchNorm {
         }
     }
 
+    fn run<T: Scalar>(
+        &self,
+        (w, dw): (NodeWeights<'_, T>, Option<&[T]>),
+        (x, dx): (&[T], Option<&[T]>),
+        y: &mut Tensor<T>,
+        dy: Option<&mut Tensor<T>>,
+    ) {
+        let k = self.coefficients(w);
+        let (dscale, dshift) = self.tangent(w, dw, &k);
+        let chain = Chain {
+            scale: &k.scale,
+            shift: &k.shift,
+            dscale: &dscale,
+            dshift: &dshift,
+            act: self.activation.slopes(),
+            shortcut: None,
+            dshortcut: None,
+        };
+        chain.apply_to(x, dx, y.data_mut(), dy.map(Tensor::data_mut));
+    }
+
     /// What the derivative of the activation is read off: the output, or anything of its size
     /// where the activation is the identity.
     fn piece<'a, T: Scalar>(&self, primal: Primal<'a, T>) -> View<'a, T> {
@@ -130,8 +150,7 @@ impl<T: Scalar> Operator<T> for BatchNorm {
     }
 
     fn forward(&self, w: NodeWeights<'_, T>, x: &[View<'_, T>], y: &mut Tensor<T>) {
-        let k = self.coefficients(w);
-        affine(x[0].data, &k.scale, &k.shift, self.activation, y.data_mut());
+        self.run((w, None), (x[0].data, None), y, None);
     }
 
     fn dual(
@@ -143,23 +162,8 @@ impl<T: Scalar> Operator<T> for BatchNorm {
         y: &mut Tensor<T>,
         dy: &mut Tensor<T>,
     ) {
-        let k = self.coefficients(w);
-        affine(x[0].data, &k.scale, &k.shift, self.activation, y.data_mut());
-        let (dscale, dshift) = self.tangent(w, dw, &k);
-        let tangent = AffineTangent {
-            scale: &k.scale,
-            dscale: &dscale,
-            dshift: &dshift,
-        };
         let dx = dx[0].map(|dx| dx.data);
-        affine_tangent(
-            tangent,
-            x[0].data,
-            dx,
-            self.activation,
-            y.data(),
-            dy.data_mut(),
-        );
+        self.run((w, dw), (x[0].data, dx), y, Some(dy));
     }
 
     fn adjoint_input(
