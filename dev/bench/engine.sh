@@ -20,6 +20,7 @@ for round in $(seq "$rounds"); do
             "$own" engine --backbone "$model" --mode "$mode" --seconds 4
             "$python" -W ignore dev/peers/bench_torch.py --model "${torch[$model]}" --mode "$mode" --rounds 1 --seconds 4
         done
-        "$python" -W ignore dev/peers/bench_torch.py --model "${torch[$model]}" --mode onnx --rounds 1 --seconds 4 2>/dev/null
+        "$python" -W ignore dev/peers/bench_torch.py --model "${torch[$model]}" --mode onnx --rounds 1 --seconds 4 2>/dev/null ||
+            echo "engine.sh: no figure of onnxruntime for $model" >&2
     done
 done

@@ -16,5 +16,6 @@ if __name__ == "__main__":
     link(source / "test", output / "test", None)
     for folder in sorted(p for p in (source / "train").iterdir() if p.is_dir()):
         for picture in sorted(folder.iterdir()):
-            mirrored = ImageOps.mirror(Image.open(picture).convert("RGB"))
-            mirrored.save(output / "train" / folder.name / f"{picture.stem}-mirrored.png")
+            upright = ImageOps.exif_transpose(Image.open(picture)).convert("RGB")
+            name = f"{picture.name}-mirrored.png"
+            ImageOps.mirror(upright).save(output / "train" / folder.name / name)

@@ -6,14 +6,16 @@
 # the weights of the whole network, f0 kept, the plain penalty ||u||^2, one Lambda (chosen by convextune's leave-one-out).
 # `optimum_table.py FILE` says when each came within 1e-3 of the minimum.
 set -euo pipefail
+python=$1 folder=$(realpath "$2") weights=$(realpath "$3") size=$4 passes=$5 rounds=${6:-1}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-python=$1 folder=$2 weights=$3 size=$4 passes=$5 rounds=${6:-1}
+lines=$(mktemp)
+trap 'rm -f "$lines"' EXIT
 cargo build --release --locked -p convextune-bench >&2
 shared='{"head_init":"random","keep_f0":true,"leaky_slope":0.01,"backbone_weight":{"scale":1.0}}'
 for round in $(seq "$rounds"); do
     target/release/convextune-bench convergence "$folder" --weights "$weights" --image-size "$size" \
-        --shared "$shared" --solvers auto,kfac,none | tee /tmp/optimum.$$ >&1
-    lambda=$(head -1 /tmp/optimum.$$ | "$python" -c 'import json,sys; print(json.load(sys.stdin)["lambda"])')
+        --shared "$shared" --solvers auto,kfac,none | tee "$lines"
+    lambda=$(head -1 "$lines" | "$python" -c 'import json,sys; print(json.load(sys.stdin)["lambda"])')
     for method in "sgd 3e-5" "sgd 1e-4" "sgd 3e-4" "sgd 1e-3" "adam 1e-4" "adam 3e-4" "adam 1e-3"; do
         set -- $method
         "$python" -W ignore dev/peers/sgd_lqf.py --images "$folder/train" --weights "$(dirname "$weights")" \
@@ -26,4 +28,3 @@ for line in sys.stdin: print(json.dumps({"method": sys.argv[1], "rate": sys.argv
         "$python" -c 'import json,sys
 for line in sys.stdin: print(json.dumps({"method": "cg"} | json.loads(line)), flush=True)'
 done
-rm -f /tmp/optimum.$$

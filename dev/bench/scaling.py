@@ -29,6 +29,8 @@ TITLES = {"images": "images", "classes": "classes", "side": "side in pixels", "t
 def make(source, images, classes, folder):
     """A set of `images` links in `classes` classes, and two test pictures a class."""
     names = sorted(p.name for p in (source / "train").iterdir() if p.is_dir())[:classes]
+    if len(names) < classes:
+        sys.exit(f"{source} has {len(names)} classes, not {classes}")
     for name in names:
         pictures = [p for part in ("train", "test") for p in sorted((source / part / name).iterdir())]
         for part, count in (("train", images // classes), ("test", 2)):
@@ -48,7 +50,7 @@ def measure(source, weights, output):
                 command = [BENCH, "study", folder, "--weights", weights, "--image-size", str(side)]
                 environment = os.environ | {"RAYON_NUM_THREADS": str(threads)}
                 run = subprocess.run(
-                    command + ["--fit", "{}"], env=environment, capture_output=True, check=True
+                    command + ["--fit", "{}"], env=environment, stdout=subprocess.PIPE, check=True
                 )
             report = json.loads(run.stdout)["report"]
             line = {"axis": axis, "images": images, "classes": classes, "side": side, "threads": threads}

@@ -51,7 +51,8 @@ struct Header {
 }
 
 /// What is being fitted, as 64 hexadecimal digits: two fits with equal fingerprints have the same
-/// minimum. Tolerance and limit on passes are left out, so that a fit can be continued further.
+/// minimum. Tolerance and limit on passes are left out, so that a fit can be continued further, and
+/// the batch, so that it can be continued in less memory.
 pub fn fingerprint(job: &Job, options: &FitOptions) -> String {
     let mut hash = Sha256::new();
     let mut text = |part: &str| {
@@ -62,6 +63,8 @@ pub fn fingerprint(job: &Job, options: &FitOptions) -> String {
     let options = FitOptions {
         tolerance: 0.0,
         max_passes: 0,
+        batch: 0,
+        memory: None,
         ..options.clone()
     };
     text(&format!("{options:?}"));

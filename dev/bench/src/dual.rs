@@ -77,15 +77,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let seconds = start.elapsed().as_secs_f64();
     let (rows, weights) = (lin.rows() as f64, lin.cols() as f64);
-    let primal = multiply_adds(network.graph(), shape.with_n(args.samples));
+    let primal = multiply_adds(network.graph(), shape) * args.samples as f64;
     println!(
         "{}",
         serde_json::json!({
             "what": args.what, "backbone": args.backbone, "from": args.from,
             "samples": args.samples, "classes": args.classes, "rows": lin.rows(),
             "weights": lin.cols(), "size": args.size, "buckets": args.buckets, "seconds": seconds,
-            // Half of rows x rows inner products of all the weights, as if none were shared.
-            "gram_gflops_if_direct": rows * rows * weights / seconds / 1e9,
+            // Of the kernel: half of rows x rows inner products of D numbers each.
+            "gram_gflops_if_direct": (args.what == "kernel").then(|| rows * rows * weights / seconds / 1e9),
             "forward_gflop": 2e-9 * primal,
             "peak_memory_bytes": peak_memory(),
         })

@@ -55,12 +55,14 @@ fn within_memory(
     let mut options = options.clone();
     if let Some(limit) = options.memory {
         let first = match options.method {
-            Method::Lqf => first_trainable(network, &options)?,
+            // The head is not there yet: a stage that is not found is in it.
+            Method::Lqf => {
+                first_trainable(network, &options).unwrap_or(network.graph().nodes().len())
+            }
             Method::LqfFc | Method::Fc => network.graph().nodes().len(),
         };
         options.batch = batch_within(network, first, shape, (limit, options.batch))?;
-        let (batch, mib) = (options.batch, limit >> 20);
-        reporter.note(&format!("{batch} images in a batch: {mib} MiB for a pass"));
+        reporter.note(&format!("at most {} images in a batch", options.batch));
     }
     Ok(options)
 }

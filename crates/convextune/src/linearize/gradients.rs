@@ -12,8 +12,10 @@ use convextune_solve::Work;
 use super::Linearization;
 use crate::error::Error;
 
-/// Output gradients held at once: samples of a batch times classes of a run.
+/// Output gradients held at once: samples of a batch times directions of a run.
 const GRADIENTS: usize = 32;
+/// Directions of a run: with small batches, which are asked for to save memory, no more.
+pub(super) const DIRECTIONS: usize = 2;
 
 /// A batch's share of the rows of J: samples `samples`, output directions `directions`.
 #[derive(Clone, Debug)]
@@ -41,7 +43,7 @@ impl<T: Scalar> Linearization<'_, T> {
     ) -> Result<(), Error> {
         let c = self.outputs;
         let batch = self.batch.min(GRADIENTS);
-        let run = (GRADIENTS / batch).clamp(1, directions.max(1));
+        let run = (GRADIENTS / batch).clamp(1, DIRECTIONS.min(directions.max(1)));
         let mut engine = self.engine.borrow_mut();
         for samples in self.samples.batches(batch) {
             let mut pass = engine.record_layers(self.samples.batch(samples.clone())?)?;

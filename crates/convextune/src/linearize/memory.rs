@@ -1,16 +1,17 @@
 //! How many images may travel together in a given memory.
 //!
 //! The network is a sum over images in every pass (its normalisation is frozen), so a smaller batch
-//! saves memory without computing anything twice: activations and gradients grow with the images,
-//! what remains grows with the weights. Both are measured, by the passes of one and of two images.
+//! saves memory without computing anything twice. What activations and their gradients take is
+//! measured by the passes of one and of two images, and depends on nothing but the network and the size.
 
 use convextune_model::graph::{Executor, Network, NodeId};
 use convextune_model::tensor::{Scalar, Shape, Tensor};
 
+use super::gradients::DIRECTIONS;
 use crate::error::Error;
 
-/// The largest batch, `most` at most, whose passes take no more than `limit` bytes for activations,
-/// their gradients and the kernels' working memory; images have the size of `shape`.
+/// The largest batch, `most` at most, whose passes take no more than `limit` bytes for activations
+/// and their gradients; images have the size of `shape`.
 ///
 /// # Errors
 /// When one image is too much already.
@@ -39,26 +40,21 @@ fn pass_bytes<T: Scalar>(
     first_trainable: NodeId,
     shape: Shape,
 ) -> Result<usize, Error> {
-    T::shelf().clear();
     let mut executor = Executor::new(network, first_trainable);
     let v = vec![T::ZERO; executor.trainable_len()];
     let mut gw = v.clone();
-    let ones = |like: &Tensor<T>| {
-        let shape = like.shape();
+    let ones = |like: &Tensor<T>, repeat: usize| {
+        let shape = like.shape().with_n(repeat * like.shape().n);
         Tensor::from_vec(shape, vec![T::ONE; shape.len()])
     };
     let recording = executor.record(Tensor::zeros(shape), Some(&v))?;
-    executor.vjp(&recording, ones(&recording.output), &mut gw);
+    executor.vjp(&recording, ones(&recording.output, 1), &mut gw);
     executor.recycle(recording);
     let recording = executor.record_layers(Tensor::zeros(shape))?;
-    executor.adjoint(&recording, ones(recording.output()), 1, |layer| {
-        let range = network.parameter_range(layer.node);
-        layer.add_to(&mut gw[..range.len()]);
-    });
+    let g = ones(recording.output(), DIRECTIONS);
+    executor.adjoint(&recording, g, DIRECTIONS, |_| {});
     executor.recycle_layers(recording);
-    let bytes = executor.buffer_bytes() + T::shelf().bytes();
-    T::shelf().clear();
-    Ok(bytes)
+    Ok(executor.buffer_bytes())
 }
 
 #[cfg(test)]

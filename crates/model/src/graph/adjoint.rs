@@ -56,6 +56,7 @@ impl<T: Scalar> Executor<'_, T> {
         mut consume: impl FnMut(LayerGradient<'_, T>),
     ) {
         let last = self.network.graph.output();
+        let g = self.pool.copy(&g);
         let mut pass = Pass::new(&recording.0, last, g, repeat);
         for id in (1..=last).rev() {
             if let Some(g) = pass.gradients[id].take() {
@@ -68,6 +69,7 @@ impl<T: Scalar> Executor<'_, T> {
     pub fn vjp(&mut self, recording: &Recording<T>, g: Tensor<T>, gw: &mut [T]) {
         let (network, offset) = (self.network, self.offset());
         let last = network.graph.output();
+        let g = self.pool.copy(&g);
         let mut pass = Pass::new(recording, last, g, 1);
         for id in (1..=last).rev() {
             let Some(g) = pass.gradients[id].take() else {
@@ -203,7 +205,7 @@ impl<T: Scalar> Executor<'_, T> {
         drop(slots);
         for (i, s) in inputs.iter().zip(storage) {
             if let Some((gx, _)) = s {
-                pass.gradients[*i] = Some(gx);
+                self.add_gradient(*i, gx, pass);
             }
         }
     }

@@ -15,6 +15,7 @@
 
 use super::chains::Chains;
 use super::pool::Pool;
+use super::run::INPUT;
 use super::{Graph, GraphError, Network, NodeId};
 use crate::ops::{Cotangent, Keeps, NodeWeights, Operator, Primal};
 use crate::tensor::{Scalar, Shape, Tensor, View};
@@ -210,9 +211,13 @@ impl<'a, T: Scalar> Executor<'a, T> {
         }
     }
 
-    /// Takes the activations of a recording.
+    /// Takes the tensors of a recording, but for the caller's images.
     pub(super) fn reclaim(&mut self, recording: &mut Recording<T>) {
-        for tensor in recording.values.drain(..).flatten() {
+        recording.values[INPUT] = None;
+        let nothing = Tensor::zeros(Shape::new(0, 0, 0, 0));
+        let output = std::mem::replace(&mut recording.output, nothing);
+        let values = recording.values.drain(..).flatten();
+        for tensor in values.chain([output]).chain(recording.tangent.take()) {
             self.pool.give(tensor);
         }
     }
@@ -220,12 +225,6 @@ impl<'a, T: Scalar> Executor<'a, T> {
     /// Gives the buffers of a recording back.
     pub fn recycle(&mut self, mut recording: Recording<T>) {
         self.reclaim(&mut recording);
-        let Recording {
-            output, tangent, ..
-        } = recording;
-        for tensor in [output].into_iter().chain(tangent) {
-            self.pool.give(tensor);
-        }
     }
 
     /// Gives the buffers of a recording back.

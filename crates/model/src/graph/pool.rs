@@ -23,7 +23,14 @@ impl<T: Scalar> Pool<T> {
         Tensor::in_buffer(shape, buffer)
     }
 
-    /// Takes a tensor's buffer back.
+    /// A copy of a tensor.
+    pub fn copy(&mut self, tensor: &Tensor<T>) -> Tensor<T> {
+        let mut copy = self.take(tensor.shape());
+        copy.data_mut().copy_from_slice(tensor.data());
+        copy
+    }
+
+    /// Takes the buffer of a tensor back that [`Self::take`] gave.
     pub fn give(&mut self, tensor: Tensor<T>) {
         let buffer = tensor.into_buffer();
         if !buffer.is_empty() {

@@ -6,6 +6,9 @@ use super::{GraphError, Network, NodeId};
 use crate::ops::{ConvolutionChain, Normalisation, Op};
 use crate::tensor::{Scalar, Shape, Tensor, View};
 
+/// The node that holds the images.
+pub(super) const INPUT: NodeId = 0;
+
 /// A pass under way.
 struct Pass<'v, T> {
     /// The tangent of the trainable weights.
@@ -57,7 +60,7 @@ impl<T: Scalar> Executor<'_, T> {
             "a tensor outlived its last reader"
         );
         let output = match &values[last] {
-            Some(y) if self.keeps(last, keep) => y.clone(),
+            Some(y) if self.keeps(last, keep) => self.pool.copy(y),
             _ => values[last]
                 .take()
                 .unwrap_or_else(|| Tensor::zeros(shapes[last])),
@@ -151,7 +154,10 @@ impl<T: Scalar> Executor<'_, T> {
         for i in inputs.chain(unread) {
             if self.last_use[*i] == id {
                 self.release(&mut pass.tangents[*i]);
-                if !self.keeps(*i, pass.keep) {
+                if *i == INPUT {
+                    // The caller's tensor: the pool would grow by one with every pass.
+                    pass.values[INPUT].take_if(|_| !self.keeps(INPUT, pass.keep));
+                } else if !self.keeps(*i, pass.keep) {
                     self.release(&mut pass.values[*i]);
                 }
             }

@@ -196,6 +196,57 @@ fn recorded_and_plain_passes_agree_and_buffers_are_reused() {
     }
 }
 
+/// Images and gradients that come from outside must not pile up in the pool.
+#[test]
+fn the_pool_does_not_grow_with_the_passes() {
+    let network = small();
+    let mut executor = Executor::new(&network, 0);
+    let v = vec![0.1; executor.trainable_len()];
+    let mut gw = v.clone();
+    let mut bytes = Vec::new();
+    for _ in 0..20 {
+        let y = executor.forward(images(2)).unwrap();
+        let ones = Tensor::from_vec(y.shape(), vec![1.0; y.shape().len()]);
+        executor.recycle_tensor(y);
+        let (y, dy) = executor.dual(images(2), &v).unwrap();
+        executor.recycle_tensor(y);
+        executor.recycle_tensor(dy);
+        let recording = executor.record(images(2), Some(&v)).unwrap();
+        executor.vjp(&recording, ones.clone(), &mut gw);
+        executor.recycle(recording);
+        let recording = executor.record_layers(images(2)).unwrap();
+        executor.adjoint(&recording, ones, 1, |_| {});
+        executor.recycle_layers(recording);
+        bytes.push(executor.buffer_bytes());
+    }
+    assert!(bytes[1..].iter().all(|b| *b == bytes[1]), "{bytes:?}");
+}
+
+#[test]
+fn a_node_may_read_another_twice() {
+    let mut graph = Graph::new(3);
+    let conv = Conv2d {
+        window: WindowSpec::square(1, 1, Padding::Same),
+        cin: 3,
+        cout: 2,
+        groups: 1,
+        bias: true,
+    };
+    let conv = graph.push("conv", Op::Conv2d(conv), &[0]);
+    let activation = Activation::RELU;
+    graph.push("twice", Op::Add(Add { activation }), &[conv, conv]);
+    let weights = Rng::new(4).normals(8);
+    let network = Network::new(graph, weights, Vec::new());
+    let mut executor = Executor::new(&network, 0);
+    let v = Rng::new(7).normals(8);
+    let (y, dy) = executor.dual(images(2), &v).unwrap();
+    let g = Tensor::from_vec(y.shape(), Rng::new(9).normals(y.shape().len()));
+    let left: f64 = dy.data().iter().zip(g.data()).map(|(a, b)| a * b).sum();
+    let gw = vjp(&mut executor, images(2), g);
+    let right: f64 = v.iter().zip(&gw).map(|(a, b)| a * b).sum();
+    assert!((left - right).abs() < 1e-12 * left.abs(), "{left} {right}");
+}
+
 #[test]
 fn a_split_network_computes_the_same() {
     let network = small();

@@ -91,12 +91,8 @@ pub fn affine_weight_sums<T: Scalar>(
             (gx, sum)
         })
         .collect();
-    let mut total = (vec![T::ZERO; c], vec![T::ZERO; c]);
-    for (gx, sum) in &partial {
-        add_to(&mut total.0, gx);
-        add_to(&mut total.1, sum);
-    }
-    total
+    let (gx, sum): (Vec<_>, Vec<_>) = partial.into_iter().unzip();
+    (total(&gx, c), total(&sum, c))
 }
 
 /// `g = act'(y) g`, the derivative read off the output `y`, which the identity does not read; per

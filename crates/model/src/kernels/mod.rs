@@ -1,5 +1,5 @@
 //! The thin kernel layer: the inner loops, and the only `unsafe` of the project (in [`gemm`],
-//! [`lanes`], [`tile`] and [`lines`]).
+//! [`lanes`], [`tile`], [`lines`] and [`winograd`]).
 //!
 //! All kernels work on NHWC slices and on the rayon pool they are called from. The vector
 //! instructions, AVX2, AVX-512 or NEON, are selected when the program runs ([`lanes`]), so

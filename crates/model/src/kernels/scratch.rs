@@ -20,16 +20,6 @@ impl<T> Shelf<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// Lets all buffers go.
-    pub fn clear(&self) {
-        self.lock().clear();
-    }
-
-    /// Bytes of the buffers that wait.
-    pub fn bytes(&self) -> usize {
-        self.lock().iter().map(|b| size_of::<T>() * b.len()).sum()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

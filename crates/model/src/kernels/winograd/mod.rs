@@ -12,7 +12,7 @@
 //! ```
 //!
 //! so each pass is 36 matrix products, between transforms that are vectorised over channels.
-//! A task takes a few rows of tiles, transforms their inputs once for all its products, and brings
+//! A task takes a few rows of tiles, transforms their inputs once for all products of a chunk of channels, and brings
 //! some output channels back at a time, so that most of it stays in a thread's own cache; chunks of
 //! transformed weights stay in the one that threads share. In f32 the result differs from the
 //! direct sum by about 1e-6 of its size.
@@ -52,12 +52,15 @@ struct Limits {
     block: usize,
     /// Input times output channels of a chunk at most.
     chunk: usize,
+    /// Numbers of a task's products that are brought back together, at most.
+    back: usize,
 }
 
 /// Eight megabytes of inputs and outputs, nine of weights, in f32.
 const LIMITS: Limits = Limits {
     block: 1 << 21,
     chunk: 1 << 16,
+    back: 1 << 16,
 };
 /// Images for which the choice is made: it must not depend on the batch, or a sample's activations
 /// would differ, in the last digits, from batch to batch.

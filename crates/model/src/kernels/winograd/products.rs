@@ -16,8 +16,6 @@ use crate::tensor::Scalar;
 
 /// Tiles of a task: enough for whole register tiles, few enough for the cache.
 const TASK: RangeInclusive<usize> = 14..=56;
-/// Numbers of a task's products that are brought back together, at most.
-const RETURN: usize = 1 << 16;
 /// Of the 36 products those that another thread may take.
 const UNIT: usize = 9;
 
@@ -111,7 +109,7 @@ impl Winograd {
         let base = v[0].base(rows.len(), 0);
         let v = v.as_slice();
         let factors = Factors { v, base: &base, u };
-        let step = (RETURN / (PRODUCTS * base.len()) / nr * nr).max(nr);
+        let step = (self.limits.back / (PRODUCTS * base.len()) / nr * nr).max(nr);
         let mut m = scratch::<T>(PRODUCTS * (base.len() * step + GAP));
         for first in (0..channels.len()).step_by(step) {
             let some = first..channels.len().min(first + step);

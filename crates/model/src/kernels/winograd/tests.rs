@@ -30,7 +30,8 @@ fn pair(images: usize, input: [usize; 2], pad: usize, cin: usize, cout: usize) -
             // Small, so that every pass takes several chunks and blocks.
             limits: Limits {
                 block: 1 << 13,
-                chunk: 1 << 9,
+                chunk: 1 << 10,
+                back: 1,
             },
         },
         direct: Convolution {

@@ -222,8 +222,11 @@ pub struct Transform<'a, M, T, const I: usize, const O: usize> {
 impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> Transform<'_, M, T, I, O> {
     /// The channels from `first` on in vectors `S`, as long as whole vectors remain; returns the
     /// first channel left. `READ` and `WRITE` say that whole squares are read and written.
+    ///
+    /// # Safety
+    /// What `READ` and `WRITE` say must hold by [`Square::is_whole`].
     #[inline(always)]
-    fn sweep<S: Simd, const READ: bool, const WRITE: bool>(
+    unsafe fn sweep<S: Simd, const READ: bool, const WRITE: bool>(
         &mut self,
         simd: S,
         first: usize,
@@ -238,7 +241,7 @@ impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> Transform<'_, M, T
                     if READ {
                         let cell =
                             self.from.corner() + r * self.from.row + c * self.from.column + j;
-                        // SAFETY: `with_simd` has checked that whole squares are inside.
+                        // SAFETY: the caller vouches that whole squares are inside.
                         unsafe {
                             self.x
                                 .as_ptr()
@@ -261,7 +264,7 @@ impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> Transform<'_, M, T
                 for (c, v) in row.into_iter().enumerate() {
                     if WRITE {
                         let cell = self.to.corner() + r * self.to.row + c * self.to.column + j;
-                        // SAFETY: `with_simd` has checked that whole squares are inside.
+                        // SAFETY: the caller vouches that whole squares are inside.
                         unsafe {
                             let y = self.y.as_mut_ptr().add(cell).cast::<T::Vector<S>>();
                             y.write_unaligned(v);
@@ -282,10 +285,17 @@ impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> Transform<'_, M, T
         j
     }
 
+    /// All channels.
+    ///
+    /// # Safety
+    /// As that of `sweep`.
     #[inline(always)]
-    fn all<S: Simd, const READ: bool, const WRITE: bool>(&mut self, simd: S) {
-        let rest = self.sweep::<S, READ, WRITE>(simd, 0);
-        self.sweep::<pulp::Scalar, READ, WRITE>(pulp::Scalar, rest);
+    unsafe fn all<S: Simd, const READ: bool, const WRITE: bool>(&mut self, simd: S) {
+        // SAFETY: the caller vouches for the same.
+        unsafe {
+            let rest = self.sweep::<S, READ, WRITE>(simd, 0);
+            self.sweep::<pulp::Scalar, READ, WRITE>(pulp::Scalar, rest);
+        }
     }
 }
 
@@ -298,11 +308,14 @@ impl<M: Map<I, O>, T: Scalar, const I: usize, const O: usize> WithSimd
     fn with_simd<S: Simd>(mut self, simd: S) {
         let read = self.from.is_whole(I, self.x.len(), self.channels);
         let write = !self.accumulate && self.to.is_whole(O, self.y.len(), self.channels);
-        match (read, write) {
-            (true, true) => self.all::<S, true, true>(simd),
-            (true, false) => self.all::<S, true, false>(simd),
-            (false, true) => self.all::<S, false, true>(simd),
-            (false, false) => self.all::<S, false, false>(simd),
+        // SAFETY: `read` and `write` are what has just been checked.
+        unsafe {
+            match (read, write) {
+                (true, true) => self.all::<S, true, true>(simd),
+                (true, false) => self.all::<S, true, false>(simd),
+                (false, true) => self.all::<S, false, true>(simd),
+                (false, false) => self.all::<S, false, false>(simd),
+            }
         }
     }
 }
