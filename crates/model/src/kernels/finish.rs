@@ -91,9 +91,8 @@ impl<T: Scalar> Chain<'_, T> {
                 (None, _) => {}
             }
         };
-        in_tasks((task_rows(c), c), (y, dy), None, copy, &|part| {
-            self.apply(part)
-        });
+        let finish = |part: Part<'_, T>| self.apply(part);
+        in_tasks((task_rows(c), c), (y, dy), None, copy, &finish);
     }
 
     #[inline(always)]
