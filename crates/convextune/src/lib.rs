@@ -21,6 +21,7 @@
 //! fitted.
 
 pub mod checkpoint;
+pub mod convexnet;
 pub mod error;
 pub mod finetune;
 pub mod job;

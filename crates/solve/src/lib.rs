@@ -34,8 +34,10 @@ mod error;
 mod factor;
 
 pub mod certificate;
+pub mod gated;
 pub mod logistic;
 pub mod operator;
+pub mod prox;
 pub mod quadratic;
 pub mod status;
 pub mod work;

@@ -1,0 +1,371 @@
+//! A semismooth Newton method for one output of a gated program with neuron-wise norms and a (weighted)
+//! squared loss, cones included.
+//!
+//! ```text
+//!     min over x, b    1/2 || A x + b 1 - t ||^2 + w sum_i ||x_i|| ,    x_i in K_i               (1)
+//! ```
+//!
+//! `A = [.. +-D_i X ..]` over the groups of a working set; `K_i` is the gate's cone or the whole space. (With
+//! row weights `h`, `A`, `1` and `t` stand for themselves times `h^(1/2)`, row by row.) The dual is
+//!
+//! ```text
+//!     max over y    <t, y> - 1/2 ||y||^2    with    ||P_{K_i} A_i' y|| <= w ,  <1, y> = 0         (2)
+//! ```
+//!
+//! with `y = t - A x - b 1` at the optimum. The augmented Lagrangian method on (2), which is the proximal
+//! point method on (1), minimises for `sigma > 0` and the current `x`
+//!
+//! ```text
+//!     phi(y) = 1/2 ||y||^2 - <t, y> + 1/(2 sigma) ( ||prox_{sigma w}(x + sigma A' y)||^2 + (b + sigma <1, y>)^2 )
+//! ```
+//!
+//! and takes `x <- prox_{sigma w}(x + sigma A' y)`, `b <- b + sigma <1, y>`: the new `x` is sparse and lies
+//! in its cones to rounding. `phi` is strongly convex with modulus 1; its gradient `y - t + A x(y) + b(y) 1`
+//! is piecewise smooth, and Newton's method on it solves systems with `I + sigma A P A'` (+ `sigma 1 1'`),
+//! `P` the derivative of the proximal map, in which only live groups take part.
+//!
+//! Sources: X. Li, D. Sun, K.-C. Toh, *A highly efficient semismooth Newton augmented Lagrangian method for
+//! solving Lasso problems*, SIAM J. Optim. 2018; Y. Zhang, N. Zhang, D. Sun, K.-C. Toh, *An efficient
+//! Hessian based algorithm for solving large-scale sparse group Lasso problems*, Math. Program. 2020. The
+//! proximal map over a cone is (1) of [`crate::prox`], its derivative and the Newton systems of masked
+//! matrices ([`system`]) are ours.
+
+pub(crate) mod group;
+mod system;
+
+use std::sync::OnceLock;
+
+use faer::{Mat, MatRef};
+use rayon::prelude::*;
+
+use self::group::{Cones, Group, Live};
+use self::system::System;
+use crate::dense::{dot, norm, norm_squared};
+use crate::error::SolveError;
+use crate::factor::add_gram_lower;
+use crate::gated::matrix::{Column, GatedMatrix};
+use crate::prox::cone::Active;
+
+/// Newton steps for one `phi`.
+const NEWTON_STEPS: usize = 50;
+/// Halvings of a step.
+const HALVINGS: usize = 30;
+/// Of the decrease that the slope promises, the part a step must reach.
+const ARMIJO: f64 = 1e-4;
+/// Factor by which `sigma` grows from one `phi` to the next.
+const GROWTH: f64 = 5.0;
+
+/// One problem (1).
+pub(crate) struct Scalar<'a> {
+    pub(crate) matrix: &'a GatedMatrix,
+    pub(crate) cones: Cones<'a>,
+    /// `t`, length `n`.
+    pub(crate) target: Vec<f64>,
+    /// `h^(1/2)`, length `n`; `None` for ones.
+    pub(crate) root: Option<Vec<f64>>,
+    /// `w`.
+    pub(crate) weight: f64,
+    /// Whether there is a `b`.
+    pub(crate) intercept: bool,
+    /// `X X'`, lower triangle, when first asked for.
+    pub(crate) gram: OnceLock<Mat<f64>>,
+}
+
+impl Scalar<'_> {
+    fn samples(&self) -> usize {
+        self.matrix.samples()
+    }
+
+    fn features(&self) -> usize {
+        self.matrix.features()
+    }
+
+    /// `v <- h^(1/2) v`.
+    fn scale(&self, v: &mut [f64]) {
+        if let Some(root) = &self.root {
+            v.iter_mut().zip(root).for_each(|(v, h)| *v *= h);
+        }
+    }
+
+    /// `h^(1/2)`, the column of `b`.
+    fn ones(&self) -> Vec<f64> {
+        let mut ones = vec![1.0; self.samples()];
+        self.scale(&mut ones);
+        ones
+    }
+
+    /// `||x_s||^2` of the rows of `X`.
+    fn squares(&self) -> Vec<f64> {
+        let x = self.matrix.x();
+        let square = |s| (0..x.ncols()).map(|j| x[(s, j)] * x[(s, j)]).sum();
+        (0..x.nrows()).map(square).collect()
+    }
+
+    fn gram(&self) -> &Mat<f64> {
+        self.gram.get_or_init(|| {
+            let mut gram = Mat::zeros(self.samples(), self.samples());
+            add_gram_lower(&mut gram, self.matrix.x(), 1.0);
+            gram
+        })
+    }
+
+    /// `A_g' y` for all groups, `d x k`.
+    pub(crate) fn correlate(&self, groups: &[Group], y: &[f64]) -> Mat<f64> {
+        let mut y = y.to_vec();
+        self.scale(&mut y);
+        let y = Mat::from_fn(y.len(), 1, |s, _| y[s]);
+        let mut out = self.matrix.correlate(&columns(groups), &y);
+        for (k, group) in groups.iter().enumerate().filter(|(_, g)| g.negative) {
+            out.col_as_slice_mut(k)
+                .iter_mut()
+                .for_each(|c| *c *= group.sign());
+        }
+        out
+    }
+
+    /// `A x + b 1`, `x` `d x k`.
+    pub(crate) fn apply(&self, groups: &[Group], x: MatRef<'_, f64>, b: f64) -> Vec<f64> {
+        let x = Mat::from_fn(x.nrows(), x.ncols(), |j, k| groups[k].sign() * x[(j, k)]);
+        let mut z = Mat::from_fn(self.samples(), 1, |_, _| b);
+        self.matrix.apply(&columns(groups), x.as_ref(), &mut z);
+        let mut z = z.col_as_slice(0).to_vec();
+        self.scale(&mut z);
+        z
+    }
+
+    /// The residual `t - A x - b 1` with the best `b`, and that `b`.
+    pub(crate) fn residual(&self, groups: &[Group], x: MatRef<'_, f64>) -> (Vec<f64>, f64) {
+        let z = self.apply(groups, x, 0.0);
+        let mut r: Vec<f64> = self.target.iter().zip(z).map(|(t, z)| t - z).collect();
+        if !self.intercept {
+            return (r, 0.0);
+        }
+        let ones = self.ones();
+        let b = dot(&ones, &r) / norm_squared(&ones);
+        r.iter_mut().zip(&ones).for_each(|(r, one)| *r -= b * one);
+        (r, b)
+    }
+
+    /// The objective and the best dual value among the multiples `s r` of a residual with
+    /// `||P_K A_i' r|| <= norm` for all groups.
+    pub(crate) fn values(&self, r: &[f64], norms: f64, largest: f64) -> (f64, f64) {
+        let (along, square) = (dot(&self.target, r), norm_squared(r));
+        let limit = if largest > 0.0 {
+            self.weight / largest
+        } else {
+            f64::INFINITY
+        };
+        let best = if square > 0.0 { along / square } else { 0.0 };
+        let s = best.clamp(-limit, limit);
+        let primal = 0.5 * square + self.weight * norms;
+        (primal, s * along - 0.5 * s * s * square)
+    }
+}
+
+fn columns(groups: &[Group]) -> Vec<Column> {
+    let column = |g: &Group| Column {
+        gate: g.gate,
+        output: 0,
+    };
+    groups.iter().map(column).collect()
+}
+
+/// Where the method stands; its vectors belong to the groups of a working set.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) groups: Vec<Group>,
+    /// `x`, `d x k`.
+    pub(crate) x: Mat<f64>,
+    pub(crate) b: f64,
+    /// `y`, length `n`.
+    pub(crate) y: Vec<f64>,
+    pub(crate) sigma: f64,
+    /// Rows that last bound each group.
+    pub(crate) hints: Vec<Vec<Active>>,
+    /// Newton steps so far.
+    pub(crate) steps: usize,
+}
+
+/// Everything that `phi` and its derivatives need at one `y`.
+struct Point {
+    y: Vec<f64>,
+    /// `A' y`.
+    c: Mat<f64>,
+    live: Vec<Option<Live>>,
+    /// `b + sigma <1, y>`.
+    b: f64,
+    phi: f64,
+    /// `grad phi(y)`.
+    gradient: Vec<f64>,
+}
+
+impl State {
+    /// Runs until the duality gap over these groups is at most `target`, or no longer falls. Returns the
+    /// objective and the dual value (for these groups) at the end.
+    pub(crate) fn run(
+        &mut self,
+        scalar: &Scalar<'_>,
+        target: f64,
+        rounds: usize,
+    ) -> Result<(f64, f64), SolveError> {
+        let mut best = self.values(scalar);
+        let mut stalled = 0;
+        for _ in 0..rounds {
+            if best.0 - best.1 <= target || stalled >= 3 {
+                break;
+            }
+            let point = self.minimise_phi(scalar, target)?;
+            self.accept(point);
+            let values = self.values(scalar);
+            stalled = if values.0 - values.1 < 0.9 * (best.0 - best.1) {
+                0
+            } else {
+                stalled + 1
+            };
+            best = values;
+            self.sigma *= GROWTH;
+        }
+        Ok(best)
+    }
+
+    fn accept(&mut self, point: Point) {
+        self.x.fill(0.0);
+        for (k, live) in point.live.iter().enumerate() {
+            if let Some(live) = live {
+                self.x.col_as_slice_mut(k).copy_from_slice(&live.point);
+            }
+        }
+        self.b = point.b;
+        self.y = point.y;
+    }
+
+    /// Objective and dual value at `x` with the best `b`.
+    fn values(&mut self, scalar: &Scalar<'_>) -> (f64, f64) {
+        let (r, _) = scalar.residual(&self.groups, self.x.as_ref());
+        let c = scalar.correlate(&self.groups, &r);
+        let largest = self
+            .groups
+            .par_iter()
+            .zip(&mut self.hints)
+            .enumerate()
+            .map(|(k, (g, hint))| scalar.cones.dual_norm(*g, c.col_as_slice(k), hint))
+            .reduce(|| 0.0, f64::max);
+        let norms = (0..self.groups.len())
+            .map(|k| norm(self.x.col_as_slice(k)))
+            .sum();
+        scalar.values(&r, norms, largest)
+    }
+
+    /// Newton's method on `phi`, from the last `y`.
+    fn minimise_phi(&mut self, scalar: &Scalar<'_>, target: f64) -> Result<Point, SolveError> {
+        let c = scalar.correlate(&self.groups, &self.y);
+        let mut point = self.at(scalar, self.y.clone(), c);
+        for _ in 0..NEWTON_STEPS {
+            let length = norm(&point.gradient);
+            if length <= self.accuracy(&point, target) {
+                break;
+            }
+            let system = System {
+                scalar,
+                live: self.live(&point),
+                sigma: self.sigma,
+            };
+            let tolerance = (length / norm(&scalar.target)).min(1e-2);
+            let mut d = system.solve(&point.gradient, tolerance)?;
+            d.iter_mut().for_each(|d| *d = -*d);
+            self.steps += 1;
+            match self.search(scalar, &point, &d) {
+                Some(next) => point = next,
+                None => break,
+            }
+        }
+        Ok(point)
+    }
+
+    /// The gradient norm at which a minimiser of `phi` is good enough: criterion (B) of Li, Sun and Toh,
+    /// `||grad phi|| <= delta ||x(y) - x|| / sigma^(1/2)`, and no finer than the target asks for.
+    fn accuracy(&self, point: &Point, target: f64) -> f64 {
+        let mut square = (point.b - self.b).powi(2);
+        for (k, live) in point.live.iter().enumerate() {
+            let x = self.x.col_as_slice(k);
+            square += match live {
+                Some(live) => x
+                    .iter()
+                    .zip(&live.point)
+                    .map(|(a, b)| (a - b) * (a - b))
+                    .sum(),
+                None => norm_squared(x),
+            };
+        }
+        (0.3 * (square / self.sigma).sqrt()).max(0.1 * target.sqrt())
+    }
+
+    fn live<'p>(&self, point: &'p Point) -> Vec<(Group, &'p Live)> {
+        let pairs = self.groups.iter().zip(&point.live);
+        pairs
+            .filter_map(|(g, live)| Some((*g, live.as_ref()?)))
+            .collect()
+    }
+
+    /// `phi` and its derivatives at `y`, `c = A' y`.
+    fn at(&mut self, scalar: &Scalar<'_>, y: Vec<f64>, c: Mat<f64>) -> Point {
+        let c0 = if scalar.intercept {
+            dot(&scalar.ones(), &y)
+        } else {
+            0.0
+        };
+        let (sigma, x) = (self.sigma, &self.x);
+        let live: Vec<Option<Live>> = self
+            .groups
+            .par_iter()
+            .zip(&mut self.hints)
+            .enumerate()
+            .map(|(k, (group, hint))| {
+                let pairs = x.col_as_slice(k).iter().zip(c.col_as_slice(k));
+                let w: Vec<f64> = pairs.map(|(x, c)| x + sigma * c).collect();
+                scalar.cones.prox(*group, &w, sigma * scalar.weight, hint)
+            })
+            .collect();
+        let b = self.b + sigma * c0;
+        let (groups, points): (Vec<Group>, Vec<&Live>) = self
+            .groups
+            .iter()
+            .zip(&live)
+            .filter_map(|(g, live)| Some((*g, live.as_ref()?)))
+            .unzip();
+        let p = Mat::from_fn(scalar.features(), points.len(), |j, k| points[k].point[j]);
+        let z = scalar.apply(&groups, p.as_ref(), b);
+        let squares: f64 = points.iter().map(|live| norm_squared(&live.point)).sum();
+        let phi =
+            0.5 * norm_squared(&y) - dot(&scalar.target, &y) + (squares + b * b) / (2.0 * sigma);
+        let gradient = (0..y.len())
+            .map(|s| y[s] - scalar.target[s] + z[s])
+            .collect();
+        Point {
+            y,
+            c,
+            live,
+            b,
+            phi,
+            gradient,
+        }
+    }
+
+    /// Halves the step until `phi` falls as the slope promises.
+    fn search(&mut self, scalar: &Scalar<'_>, from: &Point, d: &[f64]) -> Option<Point> {
+        let slope = dot(&from.gradient, d);
+        let along = scalar.correlate(&self.groups, d);
+        let mut step = 1.0;
+        for _ in 0..HALVINGS {
+            let y = from.y.iter().zip(d).map(|(y, d)| y + step * d).collect();
+            let c = &from.c + faer::Scale(step) * &along;
+            let next = self.at(scalar, y, c);
+            let rounding = 1e-14 * from.phi.abs();
+            if next.phi <= from.phi + ARMIJO * step * slope + rounding {
+                return Some(next);
+            }
+            step *= 0.5;
+        }
+        None
+    }
+}
