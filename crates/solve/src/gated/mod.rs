@@ -38,6 +38,8 @@ pub mod loss;
 mod matrix;
 mod newton;
 mod patterns;
+mod solution;
+mod working_set;
 
 use faer::Mat;
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,7 @@ use serde::{Deserialize, Serialize};
 pub use loss::Loss;
 pub use matrix::{Column, GatedMatrix};
 pub use patterns::Patterns;
+pub use solution::{Solution, SolveOptions};
 
 use crate::error::{SolveError, check_len, check_positive};
 use crate::factor::check_finite;

@@ -52,6 +52,8 @@ const NEWTON_STEPS: usize = 50;
 const HALVINGS: usize = 30;
 /// Of the decrease that the slope promises, the part a step must reach.
 const ARMIJO: f64 = 1e-4;
+/// The first `sigma`, in units of `1 / ||X||_F^2`.
+const FIRST_SIGMA: f64 = 30.0;
 /// Factor by which `sigma` grows from one `phi` to the next.
 const GROWTH: f64 = 5.0;
 
@@ -92,6 +94,14 @@ impl Scalar<'_> {
         let mut ones = vec![1.0; self.samples()];
         self.scale(&mut ones);
         ones
+    }
+
+    /// `h_s ||x_s||^2`, squared lengths of the rows of `X`.
+    pub(crate) fn scaled_squares(&self) -> Vec<f64> {
+        let mut squares = self.squares();
+        self.scale(&mut squares);
+        self.scale(&mut squares);
+        squares
     }
 
     /// `||x_s||^2` of the rows of `X`.
@@ -148,7 +158,8 @@ impl Scalar<'_> {
 
     /// The objective and the best dual value among the multiples `s r` of a residual with
     /// `||P_K A_i' r|| <= norm` for all groups.
-    pub(crate) fn values(&self, r: &[f64], norms: f64, largest: f64) -> (f64, f64) {
+    /// Returns the objective, `s`, and the dual value.
+    pub(crate) fn values(&self, r: &[f64], norms: f64, largest: f64) -> (f64, f64, f64) {
         let (along, square) = (dot(&self.target, r), norm_squared(r));
         let limit = if largest > 0.0 {
             self.weight / largest
@@ -158,7 +169,7 @@ impl Scalar<'_> {
         let best = if square > 0.0 { along / square } else { 0.0 };
         let s = best.clamp(-limit, limit);
         let primal = 0.5 * square + self.weight * norms;
-        (primal, s * along - 0.5 * s * s * square)
+        (primal, s, s * along - 0.5 * s * s * square)
     }
 }
 
@@ -200,6 +211,51 @@ struct Point {
 }
 
 impl State {
+    /// At `warm`, with its groups as the working set.
+    pub(crate) fn new(scalar: &Scalar<'_>, warm: &[(Group, Vec<f64>)]) -> Self {
+        let groups: Vec<Group> = warm.iter().map(|(group, _)| *group).collect();
+        let x = Mat::from_fn(scalar.features(), warm.len(), |j, k| warm[k].1[j]);
+        let (y, b) = scalar.residual(&groups, x.as_ref());
+        let mean = scalar.scaled_squares().iter().sum::<f64>();
+        Self {
+            hints: vec![Vec::new(); groups.len()],
+            groups,
+            x,
+            b,
+            y,
+            sigma: FIRST_SIGMA / mean.max(f64::MIN_POSITIVE),
+            steps: 0,
+        }
+    }
+
+    /// Drops groups that are zero and adds `more` groups, with rows likely to bind them.
+    pub(crate) fn work_on(&mut self, scalar: &Scalar<'_>, more: &[(Group, Vec<Active>)]) {
+        let live: Vec<usize> = (0..self.groups.len()).filter(|k| self.is_live(*k)).collect();
+        let x = Mat::from_fn(scalar.features(), live.len() + more.len(), |j, k| {
+            live.get(k).map_or(0.0, |k| self.x[(j, *k)])
+        });
+        let hints = live.iter().map(|k| std::mem::take(&mut self.hints[*k]));
+        self.hints = hints.chain(more.iter().map(|(_, hint)| hint.clone())).collect();
+        let groups = live.iter().map(|k| self.groups[*k]);
+        self.groups = groups.chain(more.iter().map(|(group, _)| *group)).collect();
+        self.x = x;
+    }
+
+    fn is_live(&self, k: usize) -> bool {
+        self.x.col_as_slice(k).iter().any(|x| *x != 0.0)
+    }
+
+    /// The number of groups that are not zero.
+    pub(crate) fn live_count(&self) -> usize {
+        (0..self.groups.len()).filter(|k| self.is_live(*k)).count()
+    }
+
+    /// The groups that are not zero, with their weights.
+    pub(crate) fn live_weights(&self) -> Vec<(Group, Vec<f64>)> {
+        let live = (0..self.groups.len()).filter(|k| self.is_live(*k));
+        live.map(|k| (self.groups[k], self.x.col_as_slice(k).to_vec())).collect()
+    }
+
     /// Runs until the duality gap over these groups is at most `target`, or no longer falls. Returns the
     /// objective and the dual value (for these groups) at the end.
     pub(crate) fn run(
@@ -253,7 +309,8 @@ impl State {
         let norms = (0..self.groups.len())
             .map(|k| norm(self.x.col_as_slice(k)))
             .sum();
-        scalar.values(&r, norms, largest)
+        let (primal, _, dual) = scalar.values(&r, norms, largest);
+        (primal, dual)
     }
 
     /// Newton's method on `phi`, from the last `y`.
