@@ -6,8 +6,8 @@ use std::sync::{Mutex, OnceLock};
 
 use rayon::prelude::*;
 
-use super::newton::group::{Cones, Group};
 use super::newton::Scalar;
+use super::newton::group::{Cones, Group};
 use super::working_set::{self, Outcome, Round};
 use super::{Neuron, Problem, SolveOptions};
 use crate::error::SolveError;
@@ -72,9 +72,17 @@ pub(super) fn solve(
             all.map_or(ControlFlow::Continue(()), |all| observe(total(&all, n)))
         };
         let limit = options.max_iterations;
-        working_set::solve(&scalar, &groups, &warm, options.tolerance, limit, &mut observe)
+        working_set::solve(
+            &scalar,
+            &groups,
+            &warm,
+            options.tolerance,
+            limit,
+            &mut observe,
+        )
     };
-    let outcomes: Result<Vec<Outcome>, SolveError> = (0..outputs).into_par_iter().map(one).collect();
+    let outcomes: Result<Vec<Outcome>, SolveError> =
+        (0..outputs).into_par_iter().map(one).collect();
     let outcomes = outcomes?;
     let neurons = outcomes.iter().enumerate().flat_map(|(output, outcome)| {
         outcome.live.iter().map(move |(group, weights)| Neuron {
@@ -86,7 +94,9 @@ pub(super) fn solve(
     });
     let longest = outcomes.iter().map(|o| o.rounds.len()).max().unwrap_or(0);
     let round = |i: usize| {
-        let all = outcomes.iter().filter_map(|o| o.rounds.get(i.min(o.rounds.len().saturating_sub(1))));
+        let all = outcomes
+            .iter()
+            .filter_map(|o| o.rounds.get(i.min(o.rounds.len().saturating_sub(1))));
         total(&all.copied().collect::<Vec<_>>(), n)
     };
     Ok(Reached {

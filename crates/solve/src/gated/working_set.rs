@@ -5,7 +5,7 @@
 //!     repeat
 //!         price all groups that are left:  ||P_{K_i} A_i' y||,  y the dual point of the last solve
 //!         gap <- objective(x) - dual value at the best multiple theta = s y
-//!         stop if the gap is small
+//!         stop if the gap is small, at the residual too; polish if only there it is not
 //!         discard i if  ||P_{K_i} A_i' theta|| + sqrt(2 gap) ||A_i||_F < w                       (1)
 //!         working set <- live groups and the most violated ones
 //!         solve on the working set to a tenth of the gap
@@ -32,6 +32,8 @@ use crate::prox::cone::Active;
 const JOIN: usize = 512;
 /// Part of the gap to which a working set is solved before all groups are priced again.
 const INNER: f64 = 0.1;
+/// Factor by which the residual is brought nearer to the dual point at a time.
+const POLISH: f64 = 1e-3;
 /// Rounds of the Newton method in one working set.
 const ROUNDS: usize = 20;
 
@@ -86,8 +88,15 @@ pub(crate) fn solve(
         let round = Round { objective, gap };
         rounds.push(round);
         interrupted |= observe(round).is_break();
-        if gap <= tolerance * objective || rounds.len() > limit || interrupted {
+        let small = gap <= tolerance * objective;
+        let sound = small
+            && residual_gap(scalar, &mut left, &mut state, objective) <= tolerance * objective;
+        if sound || rounds.len() > limit || interrupted {
             break;
+        }
+        if small {
+            state.polish(scalar, POLISH)?;
+            continue;
         }
         let radius = (2.0 * gap).sqrt();
         let mut kept = prices.iter().zip(&left).map(|(price, candidate)| {
@@ -124,6 +133,18 @@ fn candidates(scalar: &Scalar<'_>, groups: &[Group]) -> Vec<Candidate> {
     groups.par_iter().map(candidate).collect()
 }
 
+/// The gap with the residual itself as the dual point, which is what anybody can recompute from `x`.
+fn residual_gap(
+    scalar: &Scalar<'_>,
+    left: &mut [Candidate],
+    state: &mut State,
+    objective: f64,
+) -> f64 {
+    let (r, _) = scalar.residual(&state.groups, state.x.as_ref());
+    let largest = price(scalar, left, &r).into_iter().fold(0.0, f64::max);
+    objective - scalar.dual_value(&r, largest).0
+}
+
 /// `||P_K A_g' y||` for every candidate.
 fn price(scalar: &Scalar<'_>, left: &mut [Candidate], y: &[f64]) -> Vec<f64> {
     let groups: Vec<Group> = left.iter().map(|c| c.group).collect();
@@ -132,7 +153,9 @@ fn price(scalar: &Scalar<'_>, left: &mut [Candidate], y: &[f64]) -> Vec<f64> {
         .enumerate()
         .map(|(k, candidate)| {
             let hint = &mut candidate.hint;
-            scalar.cones.dual_norm(candidate.group, c.col_as_slice(k), hint)
+            scalar
+                .cones
+                .dual_norm(candidate.group, c.col_as_slice(k), hint)
         })
         .collect()
 }

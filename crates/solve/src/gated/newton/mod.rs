@@ -173,7 +173,11 @@ impl Scalar<'_> {
     /// groups; and `s`.
     pub(crate) fn dual_value(&self, y: &[f64], largest: f64) -> (f64, f64) {
         let (along, square) = (dot(&self.target, y), norm_squared(y));
-        let limit = if largest > 0.0 { self.weight / largest } else { f64::INFINITY };
+        let limit = if largest > 0.0 {
+            self.weight / largest
+        } else {
+            f64::INFINITY
+        };
         let best = if square > 0.0 { along / square } else { 0.0 };
         let s = best.clamp(-limit, limit);
         (s * along - 0.5 * s * s * square, s)
@@ -225,7 +229,11 @@ impl State {
         let groups: Vec<Group> = warm.iter().map(|(group, _)| *group).collect();
         let x = Mat::from_fn(scalar.features(), warm.len(), |j, k| warm[k].1[j]);
         let (y, b) = scalar.residual(&groups, x.as_ref());
-        let square = scalar.scaled_squares().iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        let square = scalar
+            .scaled_squares()
+            .iter()
+            .sum::<f64>()
+            .max(f64::MIN_POSITIVE);
         Self {
             hints: vec![Vec::new(); groups.len()],
             groups,
@@ -240,12 +248,16 @@ impl State {
 
     /// Drops groups that are zero and adds `more` groups, with rows likely to bind them.
     pub(crate) fn work_on(&mut self, scalar: &Scalar<'_>, more: &[(Group, Vec<Active>)]) {
-        let live: Vec<usize> = (0..self.groups.len()).filter(|k| self.is_live(*k)).collect();
+        let live: Vec<usize> = (0..self.groups.len())
+            .filter(|k| self.is_live(*k))
+            .collect();
         let x = Mat::from_fn(scalar.features(), live.len() + more.len(), |j, k| {
             live.get(k).map_or(0.0, |k| self.x[(j, *k)])
         });
         let hints = live.iter().map(|k| std::mem::take(&mut self.hints[*k]));
-        self.hints = hints.chain(more.iter().map(|(_, hint)| hint.clone())).collect();
+        self.hints = hints
+            .chain(more.iter().map(|(_, hint)| hint.clone()))
+            .collect();
         let groups = live.iter().map(|k| self.groups[*k]);
         self.groups = groups.chain(more.iter().map(|(group, _)| *group)).collect();
         self.x = x;
@@ -263,7 +275,8 @@ impl State {
     /// The groups that are not zero, with their weights.
     pub(crate) fn live_weights(&self) -> Vec<(Group, Vec<f64>)> {
         let live = (0..self.groups.len()).filter(|k| self.is_live(*k));
-        live.map(|k| (self.groups[k], self.x.col_as_slice(k).to_vec())).collect()
+        live.map(|k| (self.groups[k], self.x.col_as_slice(k).to_vec()))
+            .collect()
     }
 
     /// Runs until the duality gap over these groups is at most `target`, or no longer falls. Returns the
@@ -280,7 +293,7 @@ impl State {
             if best.0 - best.1 <= target || stalled >= 3 {
                 break;
             }
-            let point = self.minimise_phi(scalar, target)?;
+            let point = self.minimise_phi(scalar, 0.1 * target.sqrt())?;
             self.accept(point);
             let values = self.values(scalar);
             stalled = if values.0 - values.1 < 0.9 * (best.0 - best.1) {
@@ -289,10 +302,20 @@ impl State {
                 stalled + 1
             };
             best = values;
-            if std::env::var("DBG").is_ok() { eprintln!("   sigma {:.1e} steps {} groups {} live {} primal {:.6} gap {:.2e}", self.sigma, self.steps, self.groups.len(), self.live_count(), values.0, (values.0-values.1)/values.0); }
             self.sigma = (self.sigma * GROWTH).min(self.limit);
         }
         Ok(best)
+    }
+
+    /// Brings the residual at `x` nearer to `y`: `phi` is minimised again, to a gradient `factor` times as
+    /// long. The gradient is the difference between `y` and the residual, so this makes the residual as
+    /// good a dual point as `y`.
+    pub(crate) fn polish(&mut self, scalar: &Scalar<'_>, factor: f64) -> Result<(), SolveError> {
+        let c = scalar.correlate(&self.groups, &self.y);
+        let now = self.at(scalar, self.y.clone(), c);
+        let point = self.minimise_phi(scalar, factor * norm(&now.gradient))?;
+        self.accept(point);
+        Ok(())
     }
 
     fn accept(&mut self, point: Point) {
@@ -310,7 +333,9 @@ impl State {
     pub(crate) fn objective(&mut self, scalar: &Scalar<'_>) -> f64 {
         let (r, b) = scalar.residual(&self.groups, self.x.as_ref());
         self.b = b;
-        let norms: f64 = (0..self.groups.len()).map(|k| norm(self.x.col_as_slice(k))).sum();
+        let norms: f64 = (0..self.groups.len())
+            .map(|k| norm(self.x.col_as_slice(k)))
+            .sum();
         0.5 * norm_squared(&r) + scalar.weight * norms
     }
 
@@ -328,13 +353,14 @@ impl State {
         (self.objective(scalar), scalar.dual_value(&y, largest).0)
     }
 
-    /// Newton's method on `phi`, from the last `y`.
-    fn minimise_phi(&mut self, scalar: &Scalar<'_>, target: f64) -> Result<Point, SolveError> {
+    /// Newton's method on `phi`, from the last `y`, to a gradient as in [`Self::accuracy`], or of length
+    /// `enough`.
+    fn minimise_phi(&mut self, scalar: &Scalar<'_>, enough: f64) -> Result<Point, SolveError> {
         let c = scalar.correlate(&self.groups, &self.y);
         let mut point = self.at(scalar, self.y.clone(), c);
         for _ in 0..NEWTON_STEPS {
             let length = norm(&point.gradient);
-            if length <= self.accuracy(&point, target) {
+            if length <= self.accuracy(&point).max(enough) {
                 break;
             }
             let system = System {
@@ -355,8 +381,8 @@ impl State {
     }
 
     /// The gradient norm at which a minimiser of `phi` is good enough: criterion (B) of Li, Sun and Toh,
-    /// `||grad phi|| <= delta ||x(y) - x|| / sigma^(1/2)`, and no finer than the target asks for.
-    fn accuracy(&self, point: &Point, target: f64) -> f64 {
+    /// `||grad phi|| <= delta ||x(y) - x|| / sigma^(1/2)`.
+    fn accuracy(&self, point: &Point) -> f64 {
         let mut square = (point.b - self.b).powi(2);
         for (k, live) in point.live.iter().enumerate() {
             let x = self.x.col_as_slice(k);
@@ -369,7 +395,7 @@ impl State {
                 None => norm_squared(x),
             };
         }
-        (0.3 * (square / self.sigma).sqrt()).max(0.1 * target.sqrt())
+        0.3 * (square / self.sigma).sqrt()
     }
 
     fn live<'p>(&self, point: &'p Point) -> Vec<(Group, &'p Live)> {
