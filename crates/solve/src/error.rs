@@ -34,12 +34,6 @@ pub enum SolveError {
         /// Where it was found.
         what: &'static str,
     },
-    /// A combination that no solver or certificate here covers.
-    #[error("{what} is not supported")]
-    Unsupported {
-        /// Which one.
-        what: &'static str,
-    },
     /// A factorisation failed: the matrix is not positive definite to working precision, or an
     /// eigenvalue iteration did not converge.
     #[error("{what} failed: {reason}")]
