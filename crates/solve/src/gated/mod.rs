@@ -34,6 +34,7 @@
 //!
 //! A point is kept as the list of its live [`Neuron`]s.
 
+mod certificate;
 pub mod loss;
 mod matrix;
 mod newton;
@@ -44,6 +45,7 @@ mod working_set;
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
+pub use certificate::{certify, lambda_max};
 pub use loss::Loss;
 pub use matrix::{Column, GatedMatrix};
 pub use patterns::Patterns;
