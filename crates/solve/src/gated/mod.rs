@@ -38,9 +38,12 @@ mod certificate;
 pub mod loss;
 mod matrix;
 mod newton;
+mod newton_solver;
 mod patterns;
 mod solution;
 mod working_set;
+
+use std::ops::ControlFlow;
 
 use faer::Mat;
 use serde::{Deserialize, Serialize};
@@ -53,6 +56,7 @@ pub use solution::{Solution, SolveOptions};
 
 use crate::error::{SolveError, check_len, check_positive};
 use crate::factor::check_finite;
+use crate::status::Record;
 
 /// What a neuron does to what its gate lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,4 +189,15 @@ pub struct GapCertificate {
     /// The most by which a weight leaves its cone: `max over neurons, samples of
     /// -(2 D_i - I) x_s' u / (||x_s|| ||u||)`, at least 0; 0 for gated ReLU.
     pub constraint_violation: f64,
+}
+
+/// For measurements while the solver is built.
+#[doc(hidden)]
+pub fn trial(problem: &Problem, options: &SolveOptions) -> Result<(Vec<Neuron>, Vec<f64>), SolveError> {
+    let t = std::time::Instant::now();
+    let out = newton_solver::solve(problem, options, &[], &|r| {
+        eprintln!("{:?} {:.9} {:.2e}", t.elapsed(), r.objective, r.gap / r.objective);
+        ControlFlow::Continue(())
+    })?;
+    Ok((out.neurons, out.intercept))
 }

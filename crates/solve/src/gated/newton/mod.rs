@@ -40,7 +40,7 @@ use rayon::prelude::*;
 
 use self::group::{Cones, Group, Live};
 use self::system::System;
-use crate::dense::{dot, norm, norm_squared};
+use crate::dense::{axpy, dot, norm, norm_squared};
 use crate::error::SolveError;
 use crate::factor::add_gram_lower;
 use crate::gated::matrix::{Column, GatedMatrix};
@@ -54,6 +54,8 @@ const HALVINGS: usize = 30;
 const ARMIJO: f64 = 1e-4;
 /// The first `sigma`, in units of `1 / ||X||_F^2`.
 const FIRST_SIGMA: f64 = 30.0;
+/// The last: errors of the Newton systems grow with it.
+const LAST_SIGMA: f64 = 1e8;
 /// Factor by which `sigma` grows from one `phi` to the next.
 const GROWTH: f64 = 5.0;
 
@@ -70,7 +72,7 @@ pub(crate) struct Scalar<'a> {
     /// Whether there is a `b`.
     pub(crate) intercept: bool,
     /// `X X'`, lower triangle, when first asked for.
-    pub(crate) gram: OnceLock<Mat<f64>>,
+    pub(crate) gram: &'a OnceLock<Mat<f64>>,
 }
 
 impl Scalar<'_> {
@@ -156,20 +158,25 @@ impl Scalar<'_> {
         (r, b)
     }
 
-    /// The objective and the best dual value among the multiples `s r` of a residual with
-    /// `||P_K A_i' r|| <= norm` for all groups.
-    /// Returns the objective, `s`, and the dual value.
-    pub(crate) fn values(&self, r: &[f64], norms: f64, largest: f64) -> (f64, f64, f64) {
-        let (along, square) = (dot(&self.target, r), norm_squared(r));
-        let limit = if largest > 0.0 {
-            self.weight / largest
-        } else {
-            f64::INFINITY
-        };
+    /// `y` with `<1, y> = 0`, as (2) demands, where there is a `b`.
+    pub(crate) fn centred(&self, y: &[f64]) -> Vec<f64> {
+        let mut y = y.to_vec();
+        if self.intercept {
+            let ones = self.ones();
+            let mean = dot(&ones, &y) / norm_squared(&ones);
+            axpy(-mean, &ones, &mut y);
+        }
+        y
+    }
+
+    /// The best dual value among the multiples `s y` of a `y` with `||P_K A_i' y|| <= largest` for all
+    /// groups; and `s`.
+    pub(crate) fn dual_value(&self, y: &[f64], largest: f64) -> (f64, f64) {
+        let (along, square) = (dot(&self.target, y), norm_squared(y));
+        let limit = if largest > 0.0 { self.weight / largest } else { f64::INFINITY };
         let best = if square > 0.0 { along / square } else { 0.0 };
         let s = best.clamp(-limit, limit);
-        let primal = 0.5 * square + self.weight * norms;
-        (primal, s, s * along - 0.5 * s * s * square)
+        (s * along - 0.5 * s * s * square, s)
     }
 }
 
@@ -191,6 +198,8 @@ pub(crate) struct State {
     /// `y`, length `n`.
     pub(crate) y: Vec<f64>,
     pub(crate) sigma: f64,
+    /// The largest `sigma` that rounding allows.
+    limit: f64,
     /// Rows that last bound each group.
     pub(crate) hints: Vec<Vec<Active>>,
     /// Newton steps so far.
@@ -216,30 +225,27 @@ impl State {
         let groups: Vec<Group> = warm.iter().map(|(group, _)| *group).collect();
         let x = Mat::from_fn(scalar.features(), warm.len(), |j, k| warm[k].1[j]);
         let (y, b) = scalar.residual(&groups, x.as_ref());
-        let mean = scalar.scaled_squares().iter().sum::<f64>();
+        let square = scalar.scaled_squares().iter().sum::<f64>().max(f64::MIN_POSITIVE);
         Self {
             hints: vec![Vec::new(); groups.len()],
             groups,
             x,
             b,
             y,
-            sigma: FIRST_SIGMA / mean.max(f64::MIN_POSITIVE),
+            sigma: FIRST_SIGMA / square,
+            limit: LAST_SIGMA / square,
             steps: 0,
         }
     }
 
     /// Drops groups that are zero and adds `more` groups, with rows likely to bind them.
     pub(crate) fn work_on(&mut self, scalar: &Scalar<'_>, more: &[(Group, Vec<Active>)]) {
-        let live: Vec<usize> = (0..self.groups.len())
-            .filter(|k| self.is_live(*k))
-            .collect();
+        let live: Vec<usize> = (0..self.groups.len()).filter(|k| self.is_live(*k)).collect();
         let x = Mat::from_fn(scalar.features(), live.len() + more.len(), |j, k| {
             live.get(k).map_or(0.0, |k| self.x[(j, *k)])
         });
         let hints = live.iter().map(|k| std::mem::take(&mut self.hints[*k]));
-        self.hints = hints
-            .chain(more.iter().map(|(_, hint)| hint.clone()))
-            .collect();
+        self.hints = hints.chain(more.iter().map(|(_, hint)| hint.clone())).collect();
         let groups = live.iter().map(|k| self.groups[*k]);
         self.groups = groups.chain(more.iter().map(|(group, _)| *group)).collect();
         self.x = x;
@@ -257,8 +263,7 @@ impl State {
     /// The groups that are not zero, with their weights.
     pub(crate) fn live_weights(&self) -> Vec<(Group, Vec<f64>)> {
         let live = (0..self.groups.len()).filter(|k| self.is_live(*k));
-        live.map(|k| (self.groups[k], self.x.col_as_slice(k).to_vec()))
-            .collect()
+        live.map(|k| (self.groups[k], self.x.col_as_slice(k).to_vec())).collect()
     }
 
     /// Runs until the duality gap over these groups is at most `target`, or no longer falls. Returns the
@@ -284,7 +289,8 @@ impl State {
                 stalled + 1
             };
             best = values;
-            self.sigma *= GROWTH;
+            if std::env::var("DBG").is_ok() { eprintln!("   sigma {:.1e} steps {} groups {} live {} primal {:.6} gap {:.2e}", self.sigma, self.steps, self.groups.len(), self.live_count(), values.0, (values.0-values.1)/values.0); }
+            self.sigma = (self.sigma * GROWTH).min(self.limit);
         }
         Ok(best)
     }
@@ -300,10 +306,18 @@ impl State {
         self.y = point.y;
     }
 
-    /// Objective and dual value at `x` with the best `b`.
+    /// The objective at `x` with the best `b`, which is kept.
+    pub(crate) fn objective(&mut self, scalar: &Scalar<'_>) -> f64 {
+        let (r, b) = scalar.residual(&self.groups, self.x.as_ref());
+        self.b = b;
+        let norms: f64 = (0..self.groups.len()).map(|k| norm(self.x.col_as_slice(k))).sum();
+        0.5 * norm_squared(&r) + scalar.weight * norms
+    }
+
+    /// The objective at `x` and the dual value at `y`, both over these groups.
     fn values(&mut self, scalar: &Scalar<'_>) -> (f64, f64) {
-        let (r, _) = scalar.residual(&self.groups, self.x.as_ref());
-        let c = scalar.correlate(&self.groups, &r);
+        let y = scalar.centred(&self.y);
+        let c = scalar.correlate(&self.groups, &y);
         let largest = self
             .groups
             .par_iter()
@@ -311,11 +325,7 @@ impl State {
             .enumerate()
             .map(|(k, (g, hint))| scalar.cones.dual_norm(*g, c.col_as_slice(k), hint))
             .reduce(|| 0.0, f64::max);
-        let norms = (0..self.groups.len())
-            .map(|k| norm(self.x.col_as_slice(k)))
-            .sum();
-        let (primal, _, dual) = scalar.values(&r, norms, largest);
-        (primal, dual)
+        (self.objective(scalar), scalar.dual_value(&y, largest).0)
     }
 
     /// Newton's method on `phi`, from the last `y`.
