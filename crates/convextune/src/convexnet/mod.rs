@@ -5,6 +5,8 @@
 //!     table ─► Encoder ─► X, Y ─► gates ─► Problem ─► solve ─► neurons + certificate ─► NetModel
 //! ```
 
+pub mod gates;
+
 use convextune_solve::Status;
 use convextune_solve::faer::Mat;
 use convextune_solve::gated::{Activation, GapCertificate, Loss, Neuron, Penalty};
@@ -38,11 +40,11 @@ pub enum GateChoice {
 pub enum Sampler {
     /// Standard normal vectors.
     Gaussian,
-    /// Normals of hyperplanes through random sets of `d - 1` samples, tilted off them.
+    /// Normals of hyperplanes through random samples, as many as determine one, tilted off them.
     NullVector,
-    /// Normal vectors on a few random features, the bias always among them.
+    /// Normal weights on 1 to `sqrt(d)` random features, and on the bias.
     Sparse,
-    /// Normal vectors on a window of neighbouring features.
+    /// Normal weights on a window of `max(3, sqrt(d))` neighbouring features, and on the bias.
     Convolutional,
 }
 

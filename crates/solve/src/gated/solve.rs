@@ -24,9 +24,9 @@ pub fn solve(
     problem.check()?;
     check_positive("tolerance", options.tolerance)?;
     if problem.loss != Loss::Squared || problem.penalty != Penalty::Neuron {
-        return Err(SolveError::Unsupported {
-            what: "this combination of loss and penalty",
-        });
+        return Err(SolveError::Unsupported(
+            "this combination of loss and penalty",
+        ));
     }
     let history = Mutex::new((Vec::<Record>::new(), observer));
     let observe = |round: Round| {
