@@ -112,6 +112,7 @@ class Pyscnn:
     dtype = "float64"
 
     def __init__(self, problem, activation):
+        import scnn.optimize  # noqa: F401 (the first import is slow)
         from scnn.activations import compute_activation_patterns
 
         self.problem, self.activation = problem, activation
@@ -177,6 +178,7 @@ class Clarabel:
     method, threads = "auto", 1
 
     def __init__(self, problem, activation):
+        import clarabel  # noqa: F401 (the first import is slow)
         from scipy import sparse
 
         self.problem, self.signs = problem, (1.0,) if activation == "gated" else (1.0, -1.0)
