@@ -6,6 +6,7 @@
 //! ```
 
 mod network;
+pub mod onnx;
 pub mod prune;
 pub mod recovery;
 
