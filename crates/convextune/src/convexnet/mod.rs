@@ -5,6 +5,7 @@
 //!     table ─► Encoder ─► X, Y ─► gates ─► Problem ─► solve ─► neurons + certificate ─► NetModel
 //! ```
 
+pub mod gates;
 mod network;
 pub mod onnx;
 pub mod prune;
@@ -43,11 +44,11 @@ pub enum GateChoice {
 pub enum Sampler {
     /// Standard normal vectors.
     Gaussian,
-    /// Normals of hyperplanes through random sets of `d - 1` samples, tilted off them.
+    /// Normals of hyperplanes through random samples, as many as determine one, tilted off them.
     NullVector,
-    /// Normal vectors on a few random features, the bias always among them.
+    /// Normal weights on 1 to `sqrt(d)` random features, and on the bias.
     Sparse,
-    /// Normal vectors on a window of neighbouring features.
+    /// Normal weights on a window of `max(3, sqrt(d))` neighbouring features, and on the bias.
     Convolutional,
 }
 
