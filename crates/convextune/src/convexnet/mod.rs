@@ -5,14 +5,23 @@
 //!     table ─► Encoder ─► X, Y ─► gates ─► Problem ─► solve ─► neurons + certificate ─► NetModel
 //! ```
 
+pub mod check;
+pub mod export;
+mod fit;
 pub mod gates;
+pub mod model;
 mod network;
 pub mod onnx;
 pub mod prune;
 pub mod recovery;
+pub mod table;
+pub mod targets;
 
 use convextune_solve::Status;
 use convextune_solve::gated::{Activation, GapCertificate, Loss, Penalty};
+pub use export::PLAIN_KIND;
+pub use fit::{Data, PathOptions, PathPoint, PathReport, certify, fit, path, problem, solve_problem};
+pub use model::{KIND, NetHeader, NetModel, Predictions};
 pub use network::Network;
 use serde::{Deserialize, Serialize};
 
