@@ -5,6 +5,8 @@
 //!     table ─► Encoder ─► X, Y ─► gates ─► Problem ─► solve ─► neurons + certificate ─► NetModel
 //! ```
 
+pub mod table;
+
 use convextune_solve::Status;
 use convextune_solve::faer::Mat;
 use convextune_solve::gated::{Activation, GapCertificate, Loss, Neuron, Penalty};

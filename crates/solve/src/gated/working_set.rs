@@ -93,9 +93,10 @@ pub(crate) fn solve(
             break;
         }
         let radius = (2.0 * gap).sqrt();
-        let mut kept = prices.iter().zip(&left).map(|(price, candidate)| {
-            scale * price + radius * candidate.size >= scalar.weight
-        });
+        let mut kept = prices
+            .iter()
+            .zip(&left)
+            .map(|(price, candidate)| scale * price + radius * candidate.size >= scalar.weight);
         let kept: Vec<bool> = kept.by_ref().collect();
         let violated = most_violated(scalar, &state, &left, &prices);
         state.work_on(scalar, &violated);
@@ -135,7 +136,9 @@ fn price(scalar: &Scalar<'_>, left: &mut [Candidate], r: &[f64]) -> Vec<f64> {
         .enumerate()
         .map(|(k, candidate)| {
             let hint = &mut candidate.hint;
-            scalar.cones.dual_norm(candidate.group, c.col_as_slice(k), hint)
+            scalar
+                .cones
+                .dual_norm(candidate.group, c.col_as_slice(k), hint)
         })
         .collect()
 }

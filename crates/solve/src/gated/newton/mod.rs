@@ -230,12 +230,16 @@ impl State {
 
     /// Drops groups that are zero and adds `more` groups, with rows likely to bind them.
     pub(crate) fn work_on(&mut self, scalar: &Scalar<'_>, more: &[(Group, Vec<Active>)]) {
-        let live: Vec<usize> = (0..self.groups.len()).filter(|k| self.is_live(*k)).collect();
+        let live: Vec<usize> = (0..self.groups.len())
+            .filter(|k| self.is_live(*k))
+            .collect();
         let x = Mat::from_fn(scalar.features(), live.len() + more.len(), |j, k| {
             live.get(k).map_or(0.0, |k| self.x[(j, *k)])
         });
         let hints = live.iter().map(|k| std::mem::take(&mut self.hints[*k]));
-        self.hints = hints.chain(more.iter().map(|(_, hint)| hint.clone())).collect();
+        self.hints = hints
+            .chain(more.iter().map(|(_, hint)| hint.clone()))
+            .collect();
         let groups = live.iter().map(|k| self.groups[*k]);
         self.groups = groups.chain(more.iter().map(|(group, _)| *group)).collect();
         self.x = x;
@@ -253,7 +257,8 @@ impl State {
     /// The groups that are not zero, with their weights.
     pub(crate) fn live_weights(&self) -> Vec<(Group, Vec<f64>)> {
         let live = (0..self.groups.len()).filter(|k| self.is_live(*k));
-        live.map(|k| (self.groups[k], self.x.col_as_slice(k).to_vec())).collect()
+        live.map(|k| (self.groups[k], self.x.col_as_slice(k).to_vec()))
+            .collect()
     }
 
     /// Runs until the duality gap over these groups is at most `target`, or no longer falls. Returns the
