@@ -16,6 +16,7 @@ pub mod prune;
 pub mod recovery;
 pub mod table;
 pub mod targets;
+pub mod table;
 
 use convextune_solve::Status;
 use convextune_solve::gated::{Activation, GapCertificate, Loss, Penalty};
