@@ -77,7 +77,8 @@ struct Opening {
 impl Opening {
     fn read(path: &Path, metadata: &Metadata) -> Result<(Self, String), Error> {
         let header = metadata.get(ENTRY).ok_or_else(|| {
-            let reason = "is a weight file, not a model that `convextune fit` or `convextune nn fit` wrote";
+            let reason =
+                "is a weight file, not a model that `convextune fit` or `convextune nn fit` wrote";
             unusable(path, reason.into())
         })?;
         let opening = serde_json::from_str(header).map_err(|e| damaged(path, &e))?;
@@ -96,12 +97,15 @@ pub(crate) fn header_of(
     let (opening, header) = Opening::read(path, metadata)?;
     if opening.kind.as_deref() != kind {
         let reason = match opening.kind.as_deref() {
-            None => "is a model of pictures that `convextune fit` wrote; use `convextune predict`".into(),
+            None => "is a model of pictures that `convextune fit` wrote; use `convextune predict`"
+                .into(),
             Some(convexnet::KIND) => {
-                "is a convex network that `convextune nn fit` wrote; use `convextune nn predict`".into()
+                "is a convex network that `convextune nn fit` wrote; use `convextune nn predict`"
+                    .into()
             }
             Some(convexnet::PLAIN_KIND) => {
-                "holds the weights that `convextune nn export` wrote, not the model; give the model".into()
+                "holds the weights that `convextune nn export` wrote, not the model; give the model"
+                    .into()
             }
             Some(other) => format!("is a model of an unknown kind, {other:?}; update convextune"),
         };

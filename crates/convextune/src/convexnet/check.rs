@@ -140,7 +140,8 @@ pub fn check(
             Some(evaluation.optimum(&x, &y, &gates, options)?)
         }
     };
-    let relative = evaluation.gradient_norm / (evaluation.loss_gradient + evaluation.decay_gradient);
+    let relative =
+        evaluation.gradient_norm / (evaluation.loss_gradient + evaluation.decay_gradient);
     Ok(CheckReport {
         units: network.w1.ncols(),
         live_units: network.live(x.as_ref())?.ncols(),
@@ -165,7 +166,11 @@ fn inputs(
     rows: &[usize],
     options: &CheckOptions,
 ) -> Result<(Mat<f64>, Mat<f64>, Target), Error> {
-    let bias = if network.b1.is_some() { Bias::Penalized } else { Bias::None };
+    let bias = if network.b1.is_some() {
+        Bias::Penalized
+    } else {
+        Bias::None
+    };
     let encoder = Encoder::learn(table, rows, &options.target, options.task, bias)?;
     let mut x = encoder.features(table, rows)?;
     let labels = encoder.labels(table, rows)?;
@@ -175,10 +180,14 @@ fn inputs(
     let mut y = targets::matrix(&labels, classes, options.loss);
     if options.raw {
         for (j, (m, s)) in shift.iter().zip(&scale).enumerate() {
-            x.col_as_slice_mut(j).iter_mut().for_each(|x| *x = m + s * *x);
+            x.col_as_slice_mut(j)
+                .iter_mut()
+                .for_each(|x| *x = m + s * *x);
         }
         if let Target::Values(_) = labels {
-            y.col_as_slice_mut(0).iter_mut().for_each(|y| *y = encoder.value(*y));
+            y.col_as_slice_mut(0)
+                .iter_mut()
+                .for_each(|y| *y = encoder.value(*y));
         }
     }
     Ok((x, y, labels))
@@ -196,12 +205,18 @@ fn larger(
         GateChoice::All => return enumerate(x, MOST_PATTERNS),
         GateChoice::Sampled(count) => sample(x, bias, Sampler::Gaussian, count, seed),
         GateChoice::Adaptive => {
-            return Err(Error::Usage("a network is checked with --gates N or --gates all".into()));
+            return Err(Error::Usage(
+                "a network is checked with --gates N or --gates all".into(),
+            ));
         }
     };
     let (a, b) = (own.vectors.ncols(), more.vectors.ncols());
     let both = Mat::from_fn(x.ncols(), a + b, |j, i| {
-        if i < a { own.vectors[(j, i)] } else { more.vectors[(j, i - a)] }
+        if i < a {
+            own.vectors[(j, i)]
+        } else {
+            more.vectors[(j, i - a)]
+        }
     });
     given(x, both.as_ref())
 }
@@ -240,15 +255,20 @@ impl Evaluation {
         });
         let (g1, g2) = (x.transpose() * masked, hidden.transpose() * &g);
         let free: Vec<f64> = match network.b2 {
-            Some(_) => (0..g.ncols()).map(|c| g.col_as_slice(c).iter().sum()).collect(),
+            Some(_) => (0..g.ncols())
+                .map(|c| g.col_as_slice(c).iter().sum())
+                .collect(),
             None => Vec::new(),
         };
         let free = free.iter().map(|g: &f64| g * g).sum::<f64>();
         let length = |a: f64, b: f64, free: f64| (a * a + b * b + free).sqrt();
-        let sum = |g: &Mat<f64>, w: &Mat<f64>| (g + Mat::from_fn(w.nrows(), w.ncols(), |i, j| lambda * w[(i, j)])).norm_l2();
+        let sum = |g: &Mat<f64>, w: &Mat<f64>| {
+            (g + Mat::from_fn(w.nrows(), w.ncols(), |i, j| lambda * w[(i, j)])).norm_l2()
+        };
         let loss = options.loss.value(z.as_ref(), y);
         let decay = 0.5 * (w1.norm_l2().powi(2) + w2.norm_l2().powi(2));
-        let column = |k: usize| w1.col(k).norm_l2() * (0..w2.ncols()).map(|c| w2[(k, c)].abs()).sum::<f64>();
+        let column =
+            |k: usize| w1.col(k).norm_l2() * (0..w2.ncols()).map(|c| w2[(k, c)].abs()).sum::<f64>();
         let split: f64 = (0..w1.ncols()).map(column).sum();
         Self {
             loss,

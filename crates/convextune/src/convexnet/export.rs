@@ -113,16 +113,29 @@ fn tensors(encoder: &Encoder, network: &PlainNetwork) -> BTreeMap<String, NamedT
     };
     let m = units.len();
     let weights = |w: &[f64]| w[..d].to_vec();
-    put("w1", &[m, d], units.iter().flat_map(|u| weights(&u.hidden)).collect());
+    put(
+        "w1",
+        &[m, d],
+        units.iter().flat_map(|u| weights(&u.hidden)).collect(),
+    );
     let output = |c: usize| units.iter().map(move |u| u.output[c]);
     put("w2", &[outputs, m], (0..outputs).flat_map(output).collect());
     put("b2", &[outputs], network.intercept.clone());
     let gates: Vec<&[f64]> = units.iter().filter_map(|u| vector(u)).collect();
     let gated = !gates.is_empty();
     if gated {
-        put("gate_weights", &[m, d], gates.iter().flat_map(|g| weights(g)).collect());
+        put(
+            "gate_weights",
+            &[m, d],
+            gates.iter().flat_map(|g| weights(g)).collect(),
+        );
     }
-    let product = |c: usize, j: usize| linear.iter().map(|u| u.output[c] * u.hidden[j]).sum::<f64>();
+    let product = |c: usize, j: usize| {
+        linear
+            .iter()
+            .map(|u| u.output[c] * u.hidden[j])
+            .sum::<f64>()
+    };
     if !linear.is_empty() {
         let row = |c: usize| (0..d).map(move |j| (c, j));
         let all = (0..outputs).flat_map(row).map(|(c, j)| product(c, j));
@@ -134,7 +147,11 @@ fn tensors(encoder: &Encoder, network: &PlainNetwork) -> BTreeMap<String, NamedT
             put("gate_biases", &[m], gates.iter().map(|g| g[d]).collect());
         }
         if !linear.is_empty() {
-            put("linear_biases", &[outputs], (0..outputs).map(|c| product(c, d)).collect());
+            put(
+                "linear_biases",
+                &[outputs],
+                (0..outputs).map(|c| product(c, d)).collect(),
+            );
         }
     }
     put("input_shift", &[d], shift);

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use convextune_solve::Quiet;
 use convextune_solve::faer::Mat;
-use convextune_solve::gated::{self, GapCertificate, GatedMatrix, Patterns, Problem, Solution, SolveOptions};
+use convextune_solve::gated::{
+    self, GapCertificate, GatedMatrix, Patterns, Problem, Solution, SolveOptions,
+};
 
 use super::gates::{Gates, enumerate, given as given_gates, sample};
 use super::table::{Encoder, Folds, Table};
@@ -85,11 +87,17 @@ pub fn fit(
         (None, GateChoice::Sampled(n)) => sample(x.as_ref(), bias, d.sampler, n, d.seed),
         (None, GateChoice::Adaptive) => return Err(Error::Usage("not yet".into())),
     };
-    let Gates { vectors, patterns, exhaustive } = found;
+    let Gates {
+        vectors,
+        patterns,
+        exhaustive,
+    } = found;
     let (count, features) = (vectors.ncols(), vectors.nrows());
     let linear = d.linear.then_some(count);
     let width = count + usize::from(d.linear);
-    let vectors = Mat::from_fn(features, width, |j, i| if i < count { vectors[(j, i)] } else { 0.0 });
+    let vectors = Mat::from_fn(features, width, |j, i| {
+        if i < count { vectors[(j, i)] } else { 0.0 }
+    });
     let mut problem = Problem {
         matrix: GatedMatrix::new(x, patterns),
         targets: targets::matrix(&labels, encoder.classes().len(), d.loss),
@@ -101,10 +109,15 @@ pub fn fit(
         intercept: d.bias == Bias::Free,
     };
     if d.linear {
-        problem.matrix.push(std::iter::repeat_n(true, data.train.len()));
+        problem
+            .matrix
+            .push(std::iter::repeat_n(true, data.train.len()));
     }
     reporter.stage("solver", 0);
-    let solve = SolveOptions { tolerance: d.tolerance, max_iterations: d.max_iterations };
+    let solve = SolveOptions {
+        tolerance: d.tolerance,
+        max_iterations: d.max_iterations,
+    };
     let mut observer = |p: &convextune_solve::Progress<'_>| {
         reporter.gap(p.record.iteration, p.record.relative_residual);
         ControlFlow::Continue(())
@@ -123,7 +136,10 @@ pub fn fit(
     } else {
         let x = encoder.features(table, &data.test)?;
         let labels = encoder.labels(table, &data.test)?;
-        Some(targets::error(network.predict(x.as_ref()).as_ref(), &labels))
+        Some(targets::error(
+            network.predict(x.as_ref()).as_ref(),
+            &labels,
+        ))
     };
     let report = NetReport {
         certificate: solution.certificate,
@@ -140,7 +156,13 @@ pub fn fit(
         iterations: solution.iterations,
         seconds: began.elapsed().as_secs_f64(),
     };
-    Ok(NetModel::new(encoder, d.clone(), report, data.train.clone(), network))
+    Ok(NetModel::new(
+        encoder,
+        d.clone(),
+        report,
+        data.train.clone(),
+        network,
+    ))
 }
 
 /// A path.
@@ -171,7 +193,11 @@ pub fn path(
         last = Some(model);
     }
     let model = last.ok_or_else(|| Error::Usage("no point".into()))?;
-    Ok(PathReport { best: points.len() - 1, points, model })
+    Ok(PathReport {
+        best: points.len() - 1,
+        points,
+        model,
+    })
 }
 
 /// The program of a model.
@@ -200,12 +226,17 @@ pub fn problem(model: &NetModel, table: &Table, rows: &[usize]) -> Result<Proble
 /// Recomputes.
 pub fn certify(model: &NetModel, table: &Table, rows: &[usize]) -> Result<GapCertificate, Error> {
     let problem = problem(model, table, rows)?;
-    let Network { neurons, intercept, .. } = &model.network;
+    let Network {
+        neurons, intercept, ..
+    } = &model.network;
     Ok(gated::certify(&problem, neurons, intercept)?)
 }
 
 /// Solves.
 pub fn solve_problem(problem: &Problem, tolerance: f64) -> Result<Solution, Error> {
-    let options = SolveOptions { tolerance, ..SolveOptions::default() };
+    let options = SolveOptions {
+        tolerance,
+        ..SolveOptions::default()
+    };
     Ok(gated::solve(problem, &options, &[], &mut Quiet)?)
 }

@@ -20,7 +20,9 @@ pub mod targets;
 use convextune_solve::Status;
 use convextune_solve::gated::{Activation, GapCertificate, Loss, Penalty};
 pub use export::PLAIN_KIND;
-pub use fit::{Data, PathOptions, PathPoint, PathReport, certify, fit, path, problem, solve_problem};
+pub use fit::{
+    Data, PathOptions, PathPoint, PathReport, certify, fit, path, problem, solve_problem,
+};
 pub use model::{KIND, NetHeader, NetModel, Predictions};
 pub use network::Network;
 use serde::{Deserialize, Serialize};

@@ -256,7 +256,8 @@ impl Tensors<'_> {
             return Err(self.unusable(format!("tensor `neuron_signs` holds {wrong}, not 1 or -1")));
         }
         if let Some(gate) = linear.filter(|gate| *gate >= p) {
-            let reason = format!("its header is damaged: it has {p} gates, but the linear one is {gate}");
+            let reason =
+                format!("its header is damaged: it has {p} gates, but the linear one is {gate}");
             return Err(self.unusable(reason));
         }
         let neuron = |k: usize| Neuron {
@@ -306,7 +307,11 @@ impl Tensors<'_> {
     fn indices(&self, name: &str, len: usize, limit: usize) -> Result<Vec<usize>, Error> {
         let index = |value: &f64| {
             let whole = *value >= 0.0 && value.fract() == 0.0 && *value < limit as f64;
-            let wrong = || self.unusable(format!("tensor `{name}` holds {value}, not an index below {limit}"));
+            let wrong = || {
+                self.unusable(format!(
+                    "tensor `{name}` holds {value}, not an index below {limit}"
+                ))
+            };
             whole.then_some(*value as usize).ok_or_else(wrong)
         };
         self.vector(name, len)?.iter().map(index).collect()

@@ -21,7 +21,11 @@ pub fn outputs(classes: usize) -> usize {
 
 /// `Y`, `n x C`.
 pub fn matrix(target: &Target, classes: usize, loss: Loss) -> Mat<f64> {
-    let off = if loss == Loss::SquaredHinge { -1.0 } else { 0.0 };
+    let off = if loss == Loss::SquaredHinge {
+        -1.0
+    } else {
+        0.0
+    };
     match target {
         Target::Values(values) => Mat::from_fn(values.len(), 1, |s, _| values[s]),
         Target::Classes(of) if classes <= 2 => {
@@ -69,7 +73,10 @@ mod tests {
         assert_eq!(y.col_as_slice(0), [1.0, -1.0]);
         assert!((error(y.as_ref(), &two)).abs() < 1e-15);
         let three = Target::Classes(vec![2, 0]);
-        assert_eq!(matrix(&three, 3, Loss::SquaredHinge).col_as_slice(2), [1.0, -1.0]);
+        assert_eq!(
+            matrix(&three, 3, Loss::SquaredHinge).col_as_slice(2),
+            [1.0, -1.0]
+        );
         let y = matrix(&three, 3, Loss::Squared);
         assert_eq!(y.col_as_slice(2), [1.0, 0.0]);
         // Equal outputs: the first class.

@@ -57,7 +57,12 @@ impl ReluNetwork {
         let w2 = matrix(path, w2)?;
         let (m, outputs) = (w1.ncols(), w2.ncols());
         if w2.nrows() != m {
-            let reason = format!("has {m} hidden units in `{}`, but {} in `{}`", names[0], w2.nrows(), names[2]);
+            let reason = format!(
+                "has {m} hidden units in `{}`, but {} in `{}`",
+                names[0],
+                w2.nrows(),
+                names[2]
+            );
             return Err(unusable(path, reason));
         }
         Ok(Self {
@@ -72,12 +77,14 @@ impl ReluNetwork {
     /// `w1` with `b1` as its last row, `d x m`.
     pub(super) fn stacked(&self) -> Mat<f64> {
         let d = self.w1.nrows();
-        Mat::from_fn(d + usize::from(self.b1.is_some()), self.w1.ncols(), |j, k| {
-            match &self.b1 {
+        Mat::from_fn(
+            d + usize::from(self.b1.is_some()),
+            self.w1.ncols(),
+            |j, k| match &self.b1 {
                 Some(b1) if j == d => b1[k],
                 _ => self.w1[(j, k)],
-            }
-        })
+            },
+        )
     }
 
     /// The columns of [`Self::stacked`] of units that are on for a row of `x` and feed an output.
@@ -93,7 +100,9 @@ impl ReluNetwork {
             let reason = "has no unit that is on for a training row and feeds an output";
             return Err(unusable(&self.path, reason.into()));
         }
-        Ok(Mat::from_fn(all.nrows(), live.len(), |j, k| all[(j, live[k])]))
+        Ok(Mat::from_fn(all.nrows(), live.len(), |j, k| {
+            all[(j, live[k])]
+        }))
     }
 
     /// That the network reads so many features and has so many outputs.
@@ -118,7 +127,13 @@ fn tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor<f64>>, Error> {
             let file = WeightFile::read(path)?;
             let wide = |(name, t): (String, NamedTensor)| {
                 let data = t.data.into_iter().map(f64::from).collect();
-                (name, NamedTensor { shape: t.shape, data })
+                (
+                    name,
+                    NamedTensor {
+                        shape: t.shape,
+                        data,
+                    },
+                )
             };
             Ok(file.tensors.into_iter().map(wide).collect())
         }
@@ -127,16 +142,22 @@ fn tensors(path: &Path) -> Result<BTreeMap<String, NamedTensor<f64>>, Error> {
 }
 
 /// A matrix stored as rows, transposed.
-fn matrix(path: &Path, (name, tensor): (&str, Option<&NamedTensor<f64>>)) -> Result<Mat<f64>, Error> {
+fn matrix(
+    path: &Path,
+    (name, tensor): (&str, Option<&NamedTensor<f64>>),
+) -> Result<Mat<f64>, Error> {
     let Some(tensor) = tensor else {
         return Err(unusable(path, format!("tensor `{name}` is missing")));
     };
     match tensor.shape[..] {
-        [rows, columns] if rows > 0 && columns > 0 => {
-            Ok(Mat::from_fn(columns, rows, |j, k| tensor.data[k * columns + j]))
-        }
+        [rows, columns] if rows > 0 && columns > 0 => Ok(Mat::from_fn(columns, rows, |j, k| {
+            tensor.data[k * columns + j]
+        })),
         _ => {
-            let reason = format!("tensor `{name}` is of shape {:?}, not a matrix", tensor.shape);
+            let reason = format!(
+                "tensor `{name}` is of shape {:?}, not a matrix",
+                tensor.shape
+            );
             Err(unusable(path, reason))
         }
     }
@@ -149,7 +170,10 @@ fn vector(
 ) -> Result<Option<Vec<f64>>, Error> {
     match tensor {
         Some(tensor) if tensor.data.len() != len => {
-            let reason = format!("tensor `{name}` has {} numbers instead of {len}", tensor.data.len());
+            let reason = format!(
+                "tensor `{name}` has {} numbers instead of {len}",
+                tensor.data.len()
+            );
             Err(unusable(path, reason))
         }
         other => Ok(other.map(|tensor| tensor.data.clone())),
