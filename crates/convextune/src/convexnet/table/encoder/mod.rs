@@ -209,6 +209,23 @@ impl Encoder {
         }
     }
 
+    /// `m_j` and `s_j` of (1) for every feature but the ones.
+    pub fn scales(&self) -> (Vec<f64>, Vec<f64>) {
+        let scales = self
+            .features
+            .iter()
+            .map(|f| (f.scale.mean, f.scale.deviation));
+        scales.unzip()
+    }
+
+    /// Mean and deviation by which the target's values are standardised; 0 and 1 for classes.
+    pub fn target_scale(&self) -> (f64, f64) {
+        match &self.output {
+            Output::Classes(_) => (0.0, 1.0),
+            Output::Values(scale) => (scale.mean, scale.deviation),
+        }
+    }
+
     /// What a user may want to know: columns left out and why, and a target taken for what it may not be.
     pub fn notes(&self) -> &[String] {
         &self.notes
