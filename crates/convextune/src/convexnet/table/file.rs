@@ -70,7 +70,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, Error> {
     }
     String::from_utf8(bytes).map_err(|source| {
         let valid = &source.as_bytes()[..source.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        let line = valid.split(|&byte| byte == b'\n').count();
         error(
             path,
             format!("line {line} is not UTF-8: save the file as UTF-8"),

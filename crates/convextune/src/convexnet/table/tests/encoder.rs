@@ -10,7 +10,7 @@ pub(super) fn try_everything(table: &Table) {
         for task in [None, Some(Task::Classification), Some(Task::Regression)] {
             let rows = all(table);
             let Ok(encoder) =
-                Encoder::learn(table, &rows[..rows.len() / 2 + 1], target, task, Bias::Free)
+                Encoder::learn(table, &rows[..=rows.len() / 2], target, task, Bias::Free)
             else {
                 continue;
             };

@@ -224,7 +224,7 @@ fn arbitrary_bytes_never_panic() {
     let path = folder.path().join("bytes");
     for turn in 0..3000 {
         let mut bytes = seeds[turn % seeds.len()].clone();
-        for _ in 0..1 + rng.next() % 6 {
+        for _ in 0..=rng.next() % 6 {
             let at = (rng.next() % bytes.len() as u64) as usize;
             match rng.next() % 4 {
                 0 => bytes[at] = pool[(rng.next() % pool.len() as u64) as usize],
