@@ -115,7 +115,7 @@ impl<'a> Labels<'a> {
     /// The names of the classes in order.
     fn classes(&self) -> Result<Vec<String>, Error> {
         for (i, cell) in self.cells.iter().enumerate() {
-            if matches!(cell, Cell::Number(value) if !(value.abs() < LARGEST_LABEL)) {
+            if matches!(cell, Cell::Number(value) if value.abs() >= LARGEST_LABEL) {
                 return Err(self.error(
                     i,
                     "numbers from 2^53 on are not told apart: name the classes by words or smaller numbers",
@@ -145,14 +145,15 @@ impl<'a> Labels<'a> {
 
     /// Mean and deviation of the values.
     fn scale(&self) -> Result<Scale, Error> {
-        let scale = Scale::of(&self.numbers()?);
+        let numbers = self.numbers()?;
+        let scale = Scale::of(&numbers);
         if scale.deviation > 0.0 {
             return Ok(scale);
         }
         Err(self.table.error(format!(
             "the target {} is {} in all {} training rows: there is nothing to learn",
             shown(&self.table.names[self.column]),
-            scale.mean,
+            numbers[0],
             self.cells.len()
         )))
     }
