@@ -401,3 +401,16 @@ fn an_encoder_comes_back_from_json() {
     );
     assert!((&x - &y).norm_max() < 1e-14);
 }
+
+#[test]
+fn a_large_offset_is_centred_to_the_last_digit() {
+    let rows: Vec<String> = (0..20_000)
+        .map(|i| format!("{}.3,{}\n", 1_000_000_000 + i % 3, i % 2))
+        .collect();
+    let table = table(&format!("x,y\n{}", rows.concat()));
+    let encoder = Encoder::learn(&table, &all(&table), "y", None, Bias::None).unwrap();
+    let x = encoder.features(&table, &all(&table)).unwrap();
+    let mean = x.col_as_slice(0).iter().sum::<f64>() / 20_000.0;
+    // The mean itself is known to 1.2e-7.
+    assert!(mean.abs() < 2e-7, "{mean:e}");
+}
