@@ -26,7 +26,6 @@ use convextune_solve::prox::Rows;
 use convextune_solve::prox::cone::project;
 use rayon::prelude::*;
 
-use crate::error::Error;
 use crate::rng::Rng;
 
 /// Gates to begin with.
@@ -59,17 +58,10 @@ impl Pricing {
 
     /// Gates (`d x k`) with new patterns that violate the dual constraint at `solution`, the worst first;
     /// `None` when none is found.
-    ///
-    /// # Errors
-    /// When a factorisation fails.
-    pub fn better(
-        &mut self,
-        problem: &Problem,
-        solution: &Solution,
-    ) -> Result<Option<Mat<f64>>, Error> {
+    pub fn better(&mut self, problem: &Problem, solution: &Solution) -> Option<Mat<f64>> {
         self.rounds += 1;
         if self.rounds > ROUNDS {
-            return Ok(None);
+            return None;
         }
         let z = problem.outputs_at(&solution.neurons, &solution.intercept);
         let gradient = problem.loss.gradient(z.as_ref(), problem.targets.as_ref());
@@ -95,8 +87,8 @@ impl Pricing {
         ends.sort_by(|a, b| b.0.total_cmp(&a.0));
         let all = Mat::from_fn(d, ends.len(), |j, k| ends[k].1[j]);
         let fresh = fresh(problem, &all);
-        Ok((!fresh.is_empty())
-            .then(|| Mat::from_fn(d, fresh.len().min(ADDED), |j, k| all[(j, fresh[k])])))
+        (!fresh.is_empty())
+            .then(|| Mat::from_fn(d, fresh.len().min(ADDED), |j, k| all[(j, fresh[k])]))
     }
 }
 

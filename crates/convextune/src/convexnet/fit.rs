@@ -160,7 +160,7 @@ impl Program {
         if self.options.gates == GateChoice::Adaptive {
             let seed = self.options.seed;
             let mut pricing = adaptive::Pricing::new(seed);
-            while let Some(found) = pricing.better(&self.problem, &solution)? {
+            while let Some(found) = pricing.better(&self.problem, &solution) {
                 self.add(&found);
                 solution = watched(&self.problem, &options, &solution.neurons, reporter)?;
             }

@@ -54,7 +54,11 @@ pub fn prune(network: &PlainNetwork, x: MatRef<'_, f64>, free_bias: bool) -> Pla
 
 /// Outputs and the units that feed them: one output at a time where every unit feeds one only.
 fn groups(network: &PlainNetwork) -> Vec<(Vec<usize>, Vec<usize>)> {
-    let fed: Option<Vec<usize>> = network.units.iter().map(|u| u.only_output()).collect();
+    let fed: Option<Vec<usize>> = network
+        .units
+        .iter()
+        .map(super::recovery::Unit::only_output)
+        .collect();
     let outputs = 0..network.intercept.len();
     let Some(fed) = fed else {
         return vec![(outputs.collect(), (0..network.units.len()).collect())];

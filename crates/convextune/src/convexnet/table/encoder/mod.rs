@@ -82,8 +82,8 @@ impl Encoder {
     /// Learns from some rows of a table, from nothing else.
     ///
     /// With `task` unknown, a target of texts is classified, and so is one of integers of which there are
-    /// two, or at most 20 and fewer than half as many as rows. Any other target is a number to be
-    /// regressed on. With a bias a column of ones comes last in `X`.
+    /// two, or at most 20 and fewer than half as many as rows, or which are all of 0, 1, ... or 1, 2, ... with
+    /// five rows each in the mean. Any other target is a number to be regressed on. With a bias a column of ones comes last in `X`.
     ///
     /// # Errors
     /// [`Error::Table`] when there are fewer than two rows, no such target, a target missing, of one class or
