@@ -1,5 +1,8 @@
 //! Groups of unknowns and their proximal maps.
 
+#[cfg(test)]
+mod tests;
+
 use crate::dense::{axpy, dot, norm};
 use crate::gated::patterns::Patterns;
 use crate::prox::cone::{Active, Projection, Rows, project_above};

@@ -10,6 +10,9 @@
 //!   `(I + sigma B B')^-1 = I - B (I / sigma + B' B)^-1 B'`: a Cholesky factor of size `r`.
 //! * **products**: conjugate gradients, a product with `A` and one with `A'` an iteration.
 
+#[cfg(test)]
+mod tests;
+
 use faer::linalg::solvers::Solve;
 use faer::{Mat, MatRef};
 
