@@ -40,6 +40,7 @@ mod matrix;
 mod newton;
 mod newton_solver;
 mod patterns;
+mod proximal_newton;
 mod solution;
 mod solve;
 mod working_set;
