@@ -201,8 +201,8 @@ fn repeated(problem: &Problem, times: usize) -> Problem {
     }
 }
 
-/// The Newton systems are solved by samples for 40 samples; for 640, by weights where 4 features keep the
-/// unknowns of the live groups below 240, and by products where they are more.
+/// 40 samples and up to some 20 live groups: systems are solved by samples. 640 samples: by weights where 4
+/// features keep the unknowns of the live groups below 240, by products where 30 features make them more.
 #[test]
 fn the_three_ways_to_solve_newton_systems_agree() {
     for activation in ACTIVATIONS {
