@@ -28,7 +28,7 @@ use crate::dense::norm;
 use crate::error::SolveError;
 
 /// The least `h`.
-const FLOOR: f64 = 1e-4;
+const FLOOR: f64 = 1e-8;
 /// Part of the gap to which (1) is solved.
 const INNER: f64 = 0.1;
 /// Rounds of the working set in one step.
