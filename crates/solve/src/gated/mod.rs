@@ -35,6 +35,7 @@
 //! A point is kept as the list of its live [`Neuron`]s.
 
 mod certificate;
+mod fista;
 pub mod loss;
 mod matrix;
 mod newton;

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 
-use super::newton_solver;
 use super::working_set::Round;
 use super::{Neuron, Problem, Solution, SolveOptions, certify};
+use super::{fista, newton_solver};
 use crate::error::{SolveError, check_positive};
 use crate::status::{Observer, Progress, Record, Status};
 
@@ -23,7 +23,7 @@ pub fn solve(
 ) -> Result<Solution, SolveError> {
     problem.check()?;
     check_positive("tolerance", options.tolerance)?;
-    if !newton_solver::decouples(problem) {
+    if !newton_solver::decouples(problem) && !fista::covers(problem) {
         return Err(SolveError::Unsupported(
             "this combination of loss and penalty",
         ));
@@ -41,7 +41,11 @@ pub fn solve(
             state: None,
         })
     };
-    let reached = newton_solver::solve(problem, options, warm, &observe)?;
+    let reached = if newton_solver::decouples(problem) {
+        newton_solver::solve(problem, options, warm, &observe)?
+    } else {
+        fista::solve(problem, options, warm, &observe)?
+    };
     let certificate = certify(problem, &reached.neurons, &reached.intercept)?;
     let status = if certificate.relative_duality_gap <= options.tolerance {
         Status::Converged
