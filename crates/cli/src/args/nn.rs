@@ -58,7 +58,7 @@ impl NetCommand {
 Examples:
   convextune nn fit data.csv --target class -o model.safetensors
   convextune nn fit data.csv --target price --activation relu --gates all
-  convextune nn fit data.csv --target class --folds folds.txt --fold 1 --lambda 0.01 --json
+  convextune nn fit data.csv --target class --folds folds.txt --fold 0 --lambda 0.01 --json
 
 A table is a CSV file with a header, or a matrix in a .npy file whose columns are called f1, f2, ...
 Columns of texts become one feature a category, missing cells are allowed, and numbers are
@@ -141,8 +141,8 @@ pub struct TableArgs {
     /// A file of two lines a fold, training rows and test rows, counted from 0
     #[arg(long, value_name = "FILE", requires = "fold")]
     pub folds: Option<PathBuf>,
-    /// Which fold to train and test on, counted from 1
-    #[arg(long, value_name = "K", requires = "folds", value_parser = count::<1_000_000>)]
+    /// Which fold to train and test on, counted from 0 as the rows are
+    #[arg(long, value_name = "K", requires = "folds")]
     pub fold: Option<usize>,
 }
 
@@ -286,8 +286,8 @@ pub struct NetCheckArgs {
     /// A file of two lines a fold: it was trained on the training rows of --fold
     #[arg(long, value_name = "FILE", requires = "fold")]
     pub folds: Option<PathBuf>,
-    /// Which fold, counted from 1
-    #[arg(long, value_name = "K", requires = "folds", value_parser = count::<1_000_000>)]
+    /// Which fold, counted from 0
+    #[arg(long, value_name = "K", requires = "folds")]
     pub fold: Option<usize>,
     /// Weight of the weight decay
     #[arg(long, value_name = "X", value_parser = positive)]

@@ -24,7 +24,7 @@ pub enum RowChoice {
     All,
     /// So large a share of every class is for testing.
     Holdout(f64),
-    /// A fold of a file, counted from 1.
+    /// A fold of a file, counted from 0.
     Fold(PathBuf, usize),
 }
 

@@ -11,7 +11,14 @@
 //!     ReLU:   g <- u                                                                        (2)
 //! ```
 //!
-//! as long as `||u||` grows. For the gated program `||X' D theta|| >= sum over D of r_s`, which would be
+//! as long as `||u||` grows; then to the best of the neighbouring cells behind the hyperplanes nearest to `g`,
+//!
+//! ```text
+//!     g' = g - (1 + e) (x_s' g / ||x_s||^2) x_s ,                                           (3)
+//! ```
+//!
+//! and on from there, until no neighbour is better. Starts are random vectors and the weights of live
+//! neurons. For the gated program `||X' D theta|| >= sum over D of r_s`, which would be
 //! largest with `D` on where `r_s > 0`: (2) is the weighted least squares classifier for that. For ReLU `u`
 //! itself is the steepest weight of its cell, and its own pattern is that cell's or a neighbour's.
 //!
@@ -33,7 +40,11 @@ pub const FIRST: usize = 50;
 /// Starts of the search in a round.
 const STARTS: usize = 200;
 /// Steps of a climb.
-const STEPS: usize = 25;
+const STEPS: usize = 40;
+/// Neighbouring cells that are looked at in a step.
+const NEIGHBOURS: usize = 16;
+/// How far beyond a hyperplane its neighbour's gate lies, as a share of the way to it.
+const BEYOND: f64 = 1e-3;
 /// Gates added in a round, at most.
 const ADDED: usize = 50;
 /// Rounds, at most.
@@ -71,14 +82,15 @@ impl Pricing {
             theta: Mat::from_fn(z.nrows(), z.ncols(), |s, c| -gradient[(s, c)]),
         };
         let d = problem.matrix.features();
-        let starts: Vec<(usize, Vec<f64>)> = (0..STARTS)
-            .map(|k| {
-                (
-                    k % problem.outputs(),
-                    (0..d).map(|_| self.rng.normal()).collect(),
-                )
-            })
-            .collect();
+        let live = solution.neurons.iter();
+        let live = live.map(|neuron| (neuron.output, neuron.weights.clone()));
+        let rng = &mut self.rng;
+        let mut normal = |k: usize| {
+            let start = (0..d).map(|_| rng.normal()).collect();
+            (k % problem.outputs(), start)
+        };
+        let drawn = (0..STARTS).map(&mut normal);
+        let starts: Vec<(usize, Vec<f64>)> = live.chain(drawn).collect();
         let mut ends: Vec<(f64, Vec<f64>)> = starts
             .into_par_iter()
             .map(|(output, start)| search.climb(output, start))
@@ -119,16 +131,38 @@ impl Search<'_> {
         let (mut price, mut u) = self.price(output, &gate);
         let mut best = gate;
         for _ in 0..STEPS {
-            let Some(next) = self.next(output, &u) else {
-                break;
+            let better = |gate: Vec<f64>| {
+                let (higher, direction) = self.price(output, &gate);
+                (higher > price * (1.0 + 1e-9)).then_some((higher, direction, gate))
             };
-            let (higher, direction) = self.price(output, &next);
-            if higher <= price * (1.0 + 1e-9) {
-                break;
-            }
-            (price, u, best) = (higher, direction, next);
+            let step = self.next(output, &u).and_then(better).or_else(|| {
+                let neighbours = self.neighbours(&best).into_iter().filter_map(better);
+                neighbours.max_by(|a, b| a.0.total_cmp(&b.0))
+            });
+            let Some(step) = step else { break };
+            (price, u, best) = step;
         }
         (price, best)
+    }
+
+    /// Gates (3) behind the hyperplanes that are nearest to `gate`.
+    fn neighbours(&self, gate: &[f64]) -> Vec<Vec<f64>> {
+        let x = self.problem.matrix.x();
+        let (n, d) = (x.nrows(), x.ncols());
+        let scores = x * Mat::from_fn(d, 1, |j, _| gate[j]);
+        let crossing = |s: usize| {
+            let square: f64 = (0..d).map(|j| x[(s, j)] * x[(s, j)]).sum();
+            let score = scores[(s, 0)];
+            (square > 0.0).then(|| (score.abs() / square.sqrt(), score / square, s))
+        };
+        let mut near: Vec<(f64, f64, usize)> = (0..n).filter_map(crossing).collect();
+        near.sort_by(|a, b| a.0.total_cmp(&b.0));
+        near.truncate(NEIGHBOURS);
+        let behind = |(_, step, s): (f64, f64, usize)| {
+            let moved = (0..d).map(|j| gate[j] - (1.0 + BEYOND) * step * x[(s, j)]);
+            moved.collect()
+        };
+        near.into_iter().map(behind).collect()
     }
 
     /// `||u||` and `u` of (1) at the pattern of `gate`.

@@ -156,3 +156,6 @@ pub struct NetReport {
     /// Wall clock of the fit, without reading the data.
     pub seconds: f64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,6 +251,8 @@ mod tests {
         }
     }
 
+    type Draw<'a> = &'a dyn Fn(&mut Rng) -> Vec<f64>;
+
     /// Hinges on five points of a line. Between the points 0 and 1 the slope may change at any place: one
     /// hinge there or two add the same to the rows.
     #[test]
@@ -283,7 +285,7 @@ mod tests {
         let x = Mat::from_fn(n, d, |_, _| rng.normal());
         let coupled = |rng: &mut Rng| rng.normals(2);
         let single = |rng: &mut Rng| vec![0.0, rng.normal()];
-        let outputs: [&dyn Fn(&mut Rng) -> Vec<f64>; 2] = [&coupled, &single];
+        let outputs: [Draw<'_>; 2] = [&coupled, &single];
         for (output, rows) in outputs.into_iter().zip([2 * n, n]) {
             for free_bias in [false, true] {
                 let unit = |_| relu(&rng.normals(d), &output(&mut rng));

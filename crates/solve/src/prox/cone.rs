@@ -123,6 +123,18 @@ pub fn project(
     z: &[f64],
     start: &[Active],
 ) -> Projection {
+    project_above(rows, sign, z, start, 0.0)
+}
+
+/// As [`project`], but stops at the first point `z + B' mu` that is no longer than `floor`: the projection
+/// is no longer than that, and the rest is not worth the work.
+pub fn project_above(
+    rows: &Rows,
+    sign: &dyn Fn(usize) -> f64,
+    z: &[f64],
+    start: &[Active],
+    floor: f64,
+) -> Projection {
     let mut work = ActiveSet::new(rows, sign, z);
     work.begin(start);
     let limit = 10 * (rows.samples() + rows.features);
@@ -131,6 +143,9 @@ pub fn project(
     let mut scores = Vec::new();
     for _ in 0..limit {
         let point = work.point();
+        if norm(&point) <= floor {
+            break;
+        }
         let all: Vec<Active> = work.active.iter().chain(&refused).copied().collect();
         match rows.worst(sign, &point, &all, &mut scores) {
             Some((row, value)) if value < -tolerance => {

@@ -43,17 +43,17 @@ pub fn rows<'a>(plan: &DataPlan, table: &'a Table, options: &NetOptions) -> Resu
     })
 }
 
-/// Fold `k` of a file, counted from 1.
+/// Fold `k` of a file, counted from 0.
 fn one_fold(file: &Path, k: usize, table: &Table) -> Result<Fold> {
     let mut folds = Folds::read(file, table.rows())?.folds;
-    if k > folds.len() {
+    if k >= folds.len() {
         bail!(
-            "{}: has {} folds, so --fold is a number from 1 to {0}, not {k}",
+            "{}: has {} folds, counted from 0, but --fold is {k}",
             file.display(),
             folds.len()
         );
     }
-    Ok(folds.swap_remove(k - 1))
+    Ok(folds.swap_remove(k))
 }
 
 fn labels(table: &Table, rows: &[usize], target: &str, options: &NetOptions) -> Result<Target> {

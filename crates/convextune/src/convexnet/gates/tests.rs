@@ -107,7 +107,7 @@ fn by_sampling(x: &Mat<f64>, draws: usize, seed: u64) -> BTreeSet<Vec<bool>> {
 
 #[test]
 fn twelve_samples_in_three_dimensions_have_134_patterns() {
-    assert_eq!(count_bound(12, 3), 134.0);
+    assert!((count_bound(12, 3) - 134.0).abs() < 0.5);
     let mut seen = BTreeMap::new();
     for seed in 0..200 {
         let x = normal(12, 3, seed);
@@ -147,7 +147,7 @@ fn in_general_position_the_count_is_the_formula_and_holds_every_sampled_pattern(
         if d > 1 {
             let all_off = usize::from(set(&gates.patterns).contains(&vec![true; n]));
             let count = (gates.patterns.len() + all_off) as f64;
-            assert_eq!(count, count_bound(n, rank), "n {n}, d {d}");
+            assert!((count - count_bound(n, rank)).abs() < 0.5, "n {n}, d {d}");
         }
         let sampled = by_sampling(&x, 20_000, n as u64);
         assert!(sampled.is_subset(&set(&gates.patterns)), "n {n}, d {d}");
