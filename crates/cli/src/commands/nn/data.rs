@@ -125,10 +125,9 @@ pub fn validation(file: Option<&Path>, data: &Data<'_>, options: &NetOptions) ->
         let mut named = fold.train.iter().chain(&fold.test);
         if let Some(row) = named.find(|row| !trained[**row]) {
             bail!(
-                "{}: fold {} names row {row}, which is no training row; give folds of the training \
+                "{}: fold {k} names row {row}, which is no training row; give folds of the training \
                  rows, or --holdout none",
-                file.display(),
-                k + 1
+                file.display()
             );
         }
     }
