@@ -4,14 +4,15 @@
 
 mod common;
 
-use common::gated::{Kind, problem, random};
+use common::gated::{Kind, every_gate, problem, random};
+use common::network::Network;
 use convextune_solve::faer::Mat;
 use convextune_solve::gated::{
     Activation, GatedMatrix, Loss, Neuron, Patterns, Penalty, Problem, Solution, SolveOptions,
     lambda_max, solve,
 };
 use convextune_solve::{Quiet, Status};
-use convextune_testkit::{Rng, dot};
+use convextune_testkit::Rng;
 
 const ACTIVATIONS: [Activation; 2] = [Activation::Gated, Activation::Relu];
 
@@ -201,8 +202,8 @@ fn repeated(problem: &Problem, times: usize) -> Problem {
     }
 }
 
-/// The Newton systems are solved by samples for 40 samples; for 640, by weights where 4 features keep the
-/// unknowns of the live groups below 240, and by products where they are more.
+/// 40 samples and up to some 20 live groups: systems are solved by samples. 640 samples: by weights where 4
+/// features keep the unknowns of the live groups below 240, by products where 30 features make them more.
 #[test]
 fn the_three_ways_to_solve_newton_systems_agree() {
     for activation in ACTIVATIONS {
@@ -312,98 +313,6 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     let squares = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b));
     squares.sum::<f64>().sqrt()
 }
-
-/// A two-layer ReLU network `x -> sum_i w2_i (x' w1_i)_+`, and its training by descent.
-struct Network {
-    first: Vec<Vec<f64>>,
-    second: Vec<f64>,
-}
-
-impl Network {
-    fn random(neurons: usize, d: usize, rng: &mut Rng) -> Self {
-        let scale = 0.5;
-        let mut normals = |k| rng.normals(k).iter().map(|z| scale * z).collect();
-        Self {
-            first: (0..neurons).map(|_| normals(d)).collect(),
-            second: normals(neurons),
-        }
-    }
-
-    /// `w1 = u / ||u||^(1/2)`, `w2 = +-||u||^(1/2)`.
-    fn of(neurons: &[Neuron]) -> Self {
-        let root = |n: &Neuron| dot(&n.weights, &n.weights).powf(0.25);
-        let first = neurons.iter().map(|n| {
-            let root = root(n);
-            n.weights.iter().map(|u| u / root).collect()
-        });
-        Self {
-            first: first.collect(),
-            second: neurons.iter().map(|n| n.sign * root(n)).collect(),
-        }
-    }
-
-    /// `1/(2n) ||f(X) - y||^2 + lambda/2 (||W1||^2 + ||w2||^2)`; takes a step of `rate` down its slope.
-    fn step(&mut self, x: &[Vec<f64>], y: &[f64], lambda: f64, rate: f64) -> f64 {
-        let n = y.len() as f64;
-        let scores = |w: &Vec<f64>| -> Vec<f64> { x.iter().map(|x| dot(x, w)).collect() };
-        let hidden: Vec<Vec<f64>> = self.first.iter().map(scores).collect();
-        let residual: Vec<f64> = (0..y.len())
-            .map(|s| {
-                let units = hidden.iter().zip(&self.second);
-                units.map(|(h, w)| w * h[s].max(0.0)).sum::<f64>() - y[s]
-            })
-            .collect();
-        let squares = |w: &[f64]| dot(w, w);
-        let weights = self.first.iter().map(|w| squares(w)).sum::<f64>() + squares(&self.second);
-        let objective = squares(&residual) / (2.0 * n) + 0.5 * lambda * weights;
-        for ((w1, w2), h) in self.first.iter_mut().zip(&mut self.second).zip(&hidden) {
-            let old = *w2;
-            let mut slope = lambda * *w2;
-            w1.iter_mut().for_each(|w| *w -= rate * lambda * *w);
-            for (s, h) in h.iter().enumerate().filter(|(_, h)| **h > 0.0) {
-                slope += residual[s] * h / n;
-                for (w, x) in w1.iter_mut().zip(&x[s]) {
-                    *w -= rate * residual[s] * old * x / n;
-                }
-            }
-            *w2 -= rate * slope;
-        }
-        objective
-    }
-}
-
-/// Gates with every pattern of samples in `R^3` in general position: each cone of the arrangement has an
-/// edge, where two samples `s`, `t` have the score 0, and is one of the four around it, for whose gates
-/// `+-x_s x x_t` moves a little along `+-x_s / ||x_s|| +- x_t / ||x_t||`.
-fn every_gate(x: &Mat<f64>) -> Mat<f64> {
-    let unit = |s: usize| {
-        let length = (0..3).map(|j| x[(s, j)] * x[(s, j)]).sum::<f64>().sqrt();
-        [0, 1, 2].map(|j| x[(s, j)] / length)
-    };
-    let mut gates = Vec::new();
-    for (s, t) in (0..x.nrows()).flat_map(|s| (0..s).map(move |t| (s, t))) {
-        let (a, b) = (unit(s), unit(t));
-        let edge = [0, 1, 2].map(|j| {
-            let (k, l) = ((j + 1) % 3, (j + 2) % 3);
-            a[k] * b[l] - a[l] * b[k]
-        });
-        for (sign, along, across) in SIGNS {
-            gates.push([0, 1, 2].map(|j| sign * edge[j] + 1e-7 * (along * a[j] + across * b[j])));
-        }
-    }
-    Mat::from_fn(3, gates.len(), |j, i| gates[i][j])
-}
-
-const SIGNS: [(f64, f64, f64); 8] = [
-    (1.0, 1.0, 1.0),
-    (1.0, 1.0, -1.0),
-    (1.0, -1.0, 1.0),
-    (1.0, -1.0, -1.0),
-    (-1.0, 1.0, 1.0),
-    (-1.0, 1.0, -1.0),
-    (-1.0, -1.0, 1.0),
-    (-1.0, -1.0, -1.0),
-];
 
 /// Eight samples in `R^3` have `2 (1 + 7 + 21) = 58` patterns with the empty one. The program over all of
 /// them has the minimum of the network's own training problem (Pilanci and Ergen, 2020), which descent does

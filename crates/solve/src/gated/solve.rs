@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::newton_solver;
 use super::working_set::Round;
-use super::{Loss, Neuron, Penalty, Problem, Solution, SolveOptions, certify};
+use super::{Neuron, Problem, Solution, SolveOptions, certify};
 use crate::error::{SolveError, check_positive};
 use crate::status::{Observer, Progress, Record, Status};
 
@@ -23,7 +23,7 @@ pub fn solve(
 ) -> Result<Solution, SolveError> {
     problem.check()?;
     check_positive("tolerance", options.tolerance)?;
-    if problem.loss != Loss::Squared || problem.penalty != Penalty::Neuron {
+    if !newton_solver::decouples(problem) {
         return Err(SolveError::Unsupported(
             "this combination of loss and penalty",
         ));

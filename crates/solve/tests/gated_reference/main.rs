@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod conic;
+mod recorded;
 
 use std::path::Path;
 
@@ -43,7 +44,7 @@ fn check_certificate(name: &str, kind: Kind, problem: &Problem, found: &Referenc
 }
 
 /// That our solver finds the reference's minimum. `false` where it does not cover the problem.
-fn check_solver(name: &str, kind: Kind, problem: &Problem, found: &Reference) -> bool {
+fn check_solver(name: &str, kind: Kind, problem: &Problem, objective: f64) -> bool {
     let options = SolveOptions {
         tolerance: 1e-8,
         max_iterations: 100_000,
@@ -53,12 +54,8 @@ fn check_solver(name: &str, kind: Kind, problem: &Problem, found: &Reference) ->
         solution => solution.unwrap(),
     };
     let c = solution.certificate;
-    let off = (c.objective - found.objective).abs() / found.objective;
-    assert!(
-        off < SAME,
-        "{name} {kind:?}: {c:?}, reference {}",
-        found.objective
-    );
+    let off = (c.objective - objective).abs() / objective;
+    assert!(off < SAME, "{name} {kind:?}: {c:?}, reference {objective}");
     assert!(c.constraint_violation <= 1e-9, "{name} {kind:?}: {c:?}");
     if is_tight(kind) {
         assert!(c.relative_duality_gap < SAME, "{name} {kind:?}: {c:?}");
@@ -78,7 +75,7 @@ fn random_problems() {
         let problem = random(kind, 12, 3, 6, 0.03, 40 + seed as u64);
         let found = reference(&problem);
         check_certificate("random", kind, &problem, &found);
-        solved += usize::from(check_solver("random", kind, &problem, &found));
+        solved += usize::from(check_solver("random", kind, &problem, found.objective));
     }
     assert!(solved >= 12, "{solved}");
 }
@@ -94,7 +91,7 @@ fn nuclear_norms_of_two_by_two() {
         let problem = random(kind, 12, 2, 6, 0.03, 400 + seed as u64);
         let found = reference(&problem);
         check_certificate("nuclear", kind, &problem, &found);
-        check_solver("nuclear", kind, &problem, &found);
+        check_solver("nuclear", kind, &problem, found.objective);
     }
 }
 
@@ -137,7 +134,31 @@ fn real_problems() {
         let problem = problem(kind, x.clone(), &scores, &normals, 0.02);
         let found = reference(&problem);
         check_certificate("breast cancer", kind, &problem, &found);
-        solved += usize::from(check_solver("breast cancer", kind, &problem, &found));
+        solved += usize::from(check_solver(
+            "breast cancer",
+            kind,
+            &problem,
+            found.objective,
+        ));
     }
     assert!(solved >= 12, "{solved}");
+}
+
+/// Minima recorded from another model of the same programs, nuclear norms of larger blocks included.
+#[test]
+fn recorded_problems() {
+    let mut solved = 0;
+    for (kind, problem, objective) in recorded::problems() {
+        if has_reference(&kind) {
+            let off = (reference(&problem).objective - objective).abs() / objective;
+            assert!(off < SAME, "{kind:?}: {off}");
+        }
+        let zero = certify(&problem, &[], &[]).unwrap();
+        assert!(
+            zero.dual_value <= objective && objective <= zero.objective,
+            "{kind:?}: {zero:?}"
+        );
+        solved += usize::from(check_solver("recorded", kind, &problem, objective));
+    }
+    assert!(solved >= 4, "{solved}");
 }
