@@ -202,7 +202,7 @@ fn folds_and_gates_that_cannot_be_used() {
                 "short.npy + 3 rows + 8 numbers + colour=red",
             ),
             case(&gates("nan.npy"), "nan.npy + gate 1 + not finite"),
-            case(&gates("off.npy"), "gates + switches a sample on"),
+            case(&gates("off.npy"), "off.npy + switches a sample on"),
         ],
     );
 }
