@@ -280,7 +280,10 @@ pub struct NetCheckArgs {
     /// Whether the target is a class or a number [default: found out from the column]
     #[arg(long, value_parser = choice::<Task>(TASKS))]
     pub task: Option<Task>,
-    /// A file of two lines a fold: the training rows of --fold are taken [default: all rows]
+    /// It was trained on what is left when so large a share is held out with this seed [default: none]
+    #[arg(long, value_name = "FRACTION", value_parser = holdout, conflicts_with = "folds")]
+    pub holdout: Option<Holdout>,
+    /// A file of two lines a fold: it was trained on the training rows of --fold
     #[arg(long, value_name = "FILE", requires = "fold")]
     pub folds: Option<PathBuf>,
     /// Which fold, counted from 0
@@ -298,7 +301,7 @@ pub struct NetCheckArgs {
     /// Compare also with the program that has so many sampled patterns more, or `all` there are
     #[arg(long, value_name = "N|all", value_parser = more_gates)]
     pub gates: Option<GateChoice>,
-    /// Seed of sampled gates
+    /// Seed of sampled gates and of held-out rows
     #[arg(long, value_name = "N", default_value_t = DEFAULTS.seed)]
     pub seed: u64,
     /// Relative duality gap to which programs are solved

@@ -66,11 +66,10 @@ impl TryFrom<NetFitArgs> for NetFitPlan {
     type Error = anyhow::Error;
 
     fn try_from(args: NetFitArgs) -> Result<Self> {
-        let rows = rows(&args.data, RowChoice::Holdout(HELD_OUT));
         let mut options = options(args.data.task, &args.network, &args.problem)?;
         options.lambda = args.lambda;
         Ok(Self {
-            data: data(args.table, args.data, rows),
+            data: data(args.table, args.data, RowChoice::Holdout(HELD_OUT)),
             options,
             gates_file: args.network.gates_file,
             output: args.output,
@@ -87,11 +86,10 @@ impl TryFrom<NetPathArgs> for NetPathPlan {
             Some(_) => RowChoice::All,
             None => RowChoice::Holdout(HELD_OUT),
         };
-        let rows = rows(&args.data, otherwise);
         let options = options(args.data.task, &args.network, &args.problem)?;
         Ok(Self {
             fit: NetFitPlan {
-                data: data(args.table, args.data, rows),
+                data: data(args.table, args.data, otherwise),
                 options,
                 gates_file: args.network.gates_file,
                 output: args.output,
@@ -123,16 +121,12 @@ impl TryFrom<NetCheckArgs> for NetCheckPlan {
 
     fn try_from(args: NetCheckArgs) -> Result<Self> {
         check_loss(args.task, args.loss)?;
-        let rows = match (args.folds, args.fold) {
-            (Some(file), Some(fold)) => RowChoice::Fold(file, fold),
-            _ => RowChoice::All,
-        };
         Ok(Self {
             weights: args.weights,
             data: DataPlan {
                 table: args.table,
                 target: args.target.clone(),
-                rows,
+                rows: rows(args.folds, args.fold, args.holdout, RowChoice::All),
             },
             options: CheckOptions {
                 target: args.target,
@@ -149,17 +143,22 @@ impl TryFrom<NetCheckArgs> for NetCheckPlan {
     }
 }
 
-fn data(table: PathBuf, args: TableArgs, rows: RowChoice) -> DataPlan {
+fn data(table: PathBuf, args: TableArgs, otherwise: RowChoice) -> DataPlan {
     DataPlan {
         table,
         target: args.target,
-        rows,
+        rows: rows(args.folds, args.fold, args.holdout, otherwise),
     }
 }
 
-fn rows(args: &TableArgs, otherwise: RowChoice) -> RowChoice {
-    match (&args.folds, args.fold, args.holdout) {
-        (Some(file), Some(fold), _) => RowChoice::Fold(file.clone(), fold),
+fn rows(
+    folds: Option<PathBuf>,
+    fold: Option<usize>,
+    holdout: Option<Holdout>,
+    otherwise: RowChoice,
+) -> RowChoice {
+    match (folds, fold, holdout) {
+        (Some(file), Some(fold), _) => RowChoice::Fold(file, fold),
         (_, _, Some(Holdout::Fraction(share))) => RowChoice::Holdout(share),
         (_, _, Some(Holdout::Nothing)) => RowChoice::All,
         (_, _, Some(Holdout::Auto) | None) => otherwise,

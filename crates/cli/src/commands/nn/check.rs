@@ -11,7 +11,7 @@ use super::{data, summary};
 use crate::output::{print, print_json};
 use crate::plan::nn::NetCheckPlan;
 use crate::progress::Terminal;
-use crate::table::{columns, pairs, percent, precise, small};
+use crate::table::{columns, number, pairs, percent, precise, small};
 
 /// The JSON object of `nn check --json`.
 #[derive(Serialize)]
@@ -32,6 +32,7 @@ pub fn run(plan: &NetCheckPlan) -> Result<()> {
     let problem = NetOptions {
         task: options.task,
         loss: options.loss,
+        seed: options.seed,
         ..NetOptions::default()
     };
     let rows = data::rows(&plan.data, &table, &problem)?;
@@ -55,7 +56,7 @@ fn text(report: &CheckReport) -> String {
     let network = pairs(&[
         ("units", units),
         ("rows", report.rows.to_string()),
-        ("error", precise(report.error)),
+        ("error", number(report.error)),
         ("objective", precise(report.objective)),
         ("as a point of the program", precise(report.split_objective)),
         (

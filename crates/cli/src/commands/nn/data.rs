@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use convextune::convexnet::gates::given;
 use convextune::convexnet::table::{Encoder, Fold, Folds, Table, Target, read_npy};
 use convextune::convexnet::{Data, NetOptions, Task};
 use convextune::progress::Reporter;
@@ -100,10 +101,10 @@ pub fn gates(plan: &NetFitPlan, data: &Data<'_>) -> Result<Option<Mat<f64>>> {
             encoder.feature_names().join(", ")
         );
     }
-    let finite = |i: &usize| gates.col_as_slice(*i).iter().all(|g| g.is_finite());
-    match (0..gates.ncols()).find(|i| !finite(i)) {
-        Some(i) => bail!("{shown}: gate {} holds a number that is not finite", i + 1),
-        None => Ok(Some(gates)),
+    let x = encoder.features(data.table, &data.train)?;
+    match given(x.as_ref(), gates.as_ref()) {
+        Ok(_) => Ok(Some(gates)),
+        Err(error) => bail!("{shown}: {error}"),
     }
 }
 
@@ -125,10 +126,9 @@ pub fn validation(file: Option<&Path>, data: &Data<'_>, options: &NetOptions) ->
         let mut named = fold.train.iter().chain(&fold.test);
         if let Some(row) = named.find(|row| !trained[**row]) {
             bail!(
-                "{}: fold {} names row {row}, which is no training row; give folds of the training \
+                "{}: fold {k} names row {row}, which is no training row; give folds of the training \
                  rows, or --holdout none",
-                file.display(),
-                k + 1
+                file.display()
             );
         }
     }

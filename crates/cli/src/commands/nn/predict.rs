@@ -100,7 +100,8 @@ fn csv(model: &NetModel, answers: &Predictions) -> String {
             for (s, class) in classes.iter().enumerate() {
                 text.push_str(&quoted(&names[*class]));
                 for c in 0..scores.ncols() {
-                    let _ = write!(text, ",{}", scores[(s, c)]);
+                    // Zero has no sign.
+                    let _ = write!(text, ",{}", scores[(s, c)] + 0.0);
                 }
                 text.push('\n');
             }

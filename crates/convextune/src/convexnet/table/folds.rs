@@ -91,8 +91,7 @@ impl Folds {
             let test = row_list(test, 2 * k + 2, &mut vec![false; rows]).map_err(error)?;
             if let Some(row) = test.iter().find(|&&row| trained[row]) {
                 return Err(error(format!(
-                    "row {row} is both trained and tested on in fold {} (lines {} and {}): take it out of one",
-                    k + 1,
+                    "row {row} is both trained and tested on in fold {k} (lines {} and {}): take it out of one",
                     2 * k + 1,
                     2 * k + 2
                 )));

@@ -41,7 +41,7 @@ fn bad_folds_are_refused_in_one_sentence() {
         ("0 0\n1\n", "line 1: row 0 is named twice"),
         (
             "0 1\n2\n0 2\n1 2\n",
-            "row 2 is both trained and tested on in fold 2 (lines 3 and 4)",
+            "row 2 is both trained and tested on in fold 1 (lines 3 and 4)",
         ),
     ] {
         let said = sentence(read(text, 3), "folds.txt");
