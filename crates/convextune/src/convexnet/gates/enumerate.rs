@@ -26,7 +26,8 @@ pub fn count_bound(n: usize, rank: usize) -> f64 {
     let mut sum = 0.0;
     for k in 0..rank.min(n) {
         sum += binomial;
-        binomial *= (n - 1 - k) as f64 / (k + 1) as f64;
+        // In this order whole numbers stay exact.
+        binomial = binomial * (n - 1 - k) as f64 / (k + 1) as f64;
     }
     2.0 * sum
 }

@@ -20,7 +20,8 @@
 //! with a normal `t` goes into one of these, the sign of every other sample kept. A cell is then found
 //! as often as it has edges, however thin it is. The edges come `r` at a time: for `r` independent samples
 //! `B' = Q R` (a row of `B` is a sample), column `k` of `Q R^-T` is orthogonal to all samples but the `k`-th.
-//! Each edge gives two gates, one for `t` and one for `-t`; that costs `O(r d + n d)` a gate.
+//! Each edge gives two gates, one for `t` and one for `-t`; `r` edges cost `O(r^2 d)` to find and `O(r n d)` to
+//! step off.
 
 use convextune_solve::faer::{Mat, MatRef};
 
@@ -116,7 +117,10 @@ struct Edges<'a> {
     order: Vec<usize>,
     /// The rank of `x`, once it is known.
     rank: Option<usize>,
-    waiting: Vec<Vec<f64>>,
+    /// Edges beside which no gate has been taken yet.
+    edges: Vec<Vec<f64>>,
+    /// Gates that have been made, the next one last.
+    gates: Vec<Vec<f64>>,
 }
 
 impl<'a> Edges<'a> {
@@ -125,51 +129,51 @@ impl<'a> Edges<'a> {
             x,
             order: (0..x.nrows()).collect(),
             rank: None,
-            waiting: Vec::new(),
+            edges: Vec::new(),
+            gates: Vec::new(),
         }
     }
 
     fn next(&mut self, rng: &mut Rng) -> Vec<f64> {
-        if self.waiting.is_empty() {
-            self.waiting = self.fill(rng);
+        if self.gates.is_empty() {
+            if self.edges.is_empty() {
+                rng.shuffle(&mut self.order);
+                self.edges = self.independent().dual();
+            }
+            let left = self.edges.len().saturating_sub(BATCH / 2);
+            let edges = self.edges.split_off(left);
+            self.gates = self.beside(&edges, rng);
         }
         // Nothing but zero rows: any gate will do.
-        let gate = self.waiting.pop();
+        let gate = self.gates.pop();
         gate.unwrap_or_else(|| vec![0.0; self.x.ncols()])
     }
 
-    /// The gates beside the edges of one random set of independent samples.
-    fn fill(&mut self, rng: &mut Rng) -> Vec<Vec<f64>> {
-        rng.shuffle(&mut self.order);
-        let edges = self.independent().dual();
+    /// Two gates beside each of `edges`, which have length 1.
+    fn beside(&self, edges: &[Vec<f64>], rng: &mut Rng) -> Vec<Vec<f64>> {
+        let v = Mat::from_fn(self.x.ncols(), edges.len(), |j, k| edges[k][j]);
+        let t = Mat::from_fn(self.x.ncols(), edges.len(), |_, _| rng.normal());
+        let (off, along) = (self.x * &v, self.x * &t);
+        let lengths: Vec<f64> = self.x.row_iter().map(|row| row.norm_l2()).collect();
         let mut gates = Vec::with_capacity(2 * edges.len());
-        for v in edges {
-            let t: Vec<f64> = v.iter().map(|_| rng.normal()).collect();
+        for (k, v) in edges.iter().enumerate() {
+            // `e` of (1), with bounds.
+            let unit = 1.0 / t.col(k).norm_l2().max(f64::MIN_POSITIVE);
+            let mut step = unit;
+            for (s, length) in lengths.iter().enumerate() {
+                if off[(s, k)].abs() > DEPENDENT * length {
+                    let room = off[(s, k)].abs() / along[(s, k)].abs().max(f64::MIN_POSITIVE);
+                    step = step.min(0.5 * room);
+                }
+            }
+            let step = step.max(LEAST_STEP * unit);
             let orientation = if rng.uniform() < 0.5 { 1.0 } else { -1.0 };
-            let step = self.step(&v, &t);
             for side in [step, -step] {
-                let pairs = v.iter().zip(&t);
+                let pairs = v.iter().zip(t.col(k).iter());
                 gates.push(pairs.map(|(v, t)| orientation * v + side * t).collect());
             }
         }
         gates
-    }
-
-    /// `e` of (1).
-    fn step(&self, v: &[f64], t: &[f64]) -> f64 {
-        let along = |s: usize, g: &[f64]| {
-            let row = self.x.row(s);
-            row.iter().zip(g).map(|(x, g)| x * g).sum::<f64>().abs()
-        };
-        let mut step = norm(v) / norm(t).max(f64::MIN_POSITIVE);
-        let least = LEAST_STEP * step;
-        for s in 0..self.x.nrows() {
-            let off = along(s, v);
-            if off > DEPENDENT * self.x.row(s).norm_l2() * norm(v) {
-                step = step.min(0.5 * off / along(s, t).max(f64::MIN_POSITIVE));
-            }
-        }
-        step.max(least)
     }
 
     /// As many independent samples as there are, taken in the present order (Gram and Schmidt, twice).
@@ -262,8 +266,7 @@ mod tests {
         let mut edges = Edges::new(x.as_ref());
         let mut rng = Rng::new(3, "test");
         for _ in 0..20 {
-            let gates = edges.fill(&mut rng);
-            assert_eq!(gates.len(), 6);
+            let gates: Vec<_> = (0..6).map(|_| edges.next(&mut rng)).collect();
             for pair in gates.chunks(2) {
                 let score = |s: usize, g: &[f64]| -> f64 {
                     x.row(s).iter().zip(g).map(|(x, g)| x * g).sum()

@@ -144,11 +144,9 @@ fn in_general_position_the_count_is_the_formula_and_holds_every_sampled_pattern(
         let gates = enumerate(x.as_ref(), LIMIT).unwrap();
         check(&x, &gates);
         let rank = d.min(n);
-        if d > 1 {
-            let all_off = usize::from(set(&gates.patterns).contains(&vec![true; n]));
-            let count = (gates.patterns.len() + all_off) as f64;
-            assert_eq!(count, count_bound(n, rank), "n {n}, d {d}");
-        }
+        let all_off = usize::from(set(&gates.patterns).contains(&vec![true; n]));
+        let count = (gates.patterns.len() + all_off) as f64;
+        assert_eq!(count, count_bound(n, rank), "n {n}, d {d}");
         let sampled = by_sampling(&x, 20_000, n as u64);
         assert!(sampled.is_subset(&set(&gates.patterns)), "n {n}, d {d}");
     }
@@ -233,8 +231,19 @@ fn scale_columns(x: &Mat<f64>) -> Mat<f64> {
     })
 }
 
+/// The example of the module: a gate on a hyperplane can have a pattern that no cell has.
 #[test]
-fn dependent_rows_in_eight_dimensions_are_counted_exactly() {
+fn patterns_of_gates_on_hyperplanes_are_not_among_all() {
+    let x = rows(&[[1.0, 0.0], [-1.0, 0.0], [1.0, 1.0]]);
+    let on_a_hyperplane = given(x.as_ref(), rows(&[[0.0], [1.0]]).as_ref()).unwrap();
+    let pattern = set(&on_a_hyperplane.patterns);
+    assert_eq!(pattern, BTreeSet::from([vec![false, false, true]]));
+    let all = set(&enumerate(x.as_ref(), LIMIT).unwrap().patterns);
+    assert!(all.len() == 4 && all.is_disjoint(&pattern));
+}
+
+#[test]
+fn hyperplanes_of_all_pairs_have_a_cell_for_every_order() {
     // The hyperplanes g_i = g_j have a cell for every order of the coordinates: 6! of them.
     let pairs: Vec<(usize, usize)> = (0..6).flat_map(|i| (0..i).map(move |j| (i, j))).collect();
     let entry = |s: usize, j: usize| {
@@ -375,4 +384,19 @@ fn gates_beside_edges_find_every_pattern_where_normal_ones_do_not() {
     // 20 draws for each of 134.
     assert_eq!(draw(Sampler::NullVector), all);
     assert!(draw(Sampler::Gaussian) < all, "{all}");
+}
+
+#[test]
+fn zz_near() {
+    for k in 4..20 {
+        let e = 10f64.powi(-k);
+        let x = rows(&[[1.0, 0.0, 0.0], [1.0, e, 0.0], [1.0, 0.0, e], [0.0, 1.0, 0.5]]);
+        let y = with_bias(&rows(&[[0.1, 0.3], [0.2, 0.6], [0.3 + e, 0.9], [0.7, 0.1]]));
+        let z = with_bias(&normal(12, 2, k as u64));
+        let z = Mat::from_fn(13, 3, |s, j| if s < 12 { z[(s, j)] } else { z[(3, j)] * (1.0 + e * j as f64) });
+        for x in [x, y, z] {
+            match enumerate(x.as_ref(), LIMIT) { Ok(g) => eprint!("{e:e}: {}   ", g.patterns.len()), Err(e) => eprint!("{:.30}   ", e.to_string()) }
+        }
+        eprintln!();
+    }
 }
