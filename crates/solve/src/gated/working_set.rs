@@ -3,10 +3,9 @@
 //!
 //! ```text
 //!     repeat
-//!         r <- residual at x with the best b
-//!         price all groups that are left:  ||P_{K_i} A_i' r||
-//!         gap <- objective(x) - dual value at the best multiple theta = s r
-//!         stop if the gap is small
+//!         price all groups that are left:  ||P_{K_i} A_i' y||,  y the dual point of the last solve
+//!         gap <- objective(x) - dual value at the best multiple theta = s y
+//!         stop if the gap is small, at the residual too; polish if only there it is not
 //!         discard i if  ||P_{K_i} A_i' theta|| + sqrt(2 gap) ||A_i||_F < w                       (1)
 //!         working set <- live groups and the most violated ones
 //!         solve on the working set to a tenth of the gap
@@ -26,14 +25,15 @@ use rayon::prelude::*;
 
 use super::newton::group::Group;
 use super::newton::{Scalar, State};
-use crate::dense::norm;
 use crate::error::SolveError;
 use crate::prox::cone::Active;
 
 /// Groups that join the working set at least, if so many are violated.
-const JOIN: usize = 64;
+const JOIN: usize = 512;
 /// Part of the gap to which a working set is solved before all groups are priced again.
 const INNER: f64 = 0.1;
+/// Factor by which the residual is brought nearer to the dual point at a time.
+const POLISH: f64 = 1e-3;
 /// Rounds of the Newton method in one working set.
 const ROUNDS: usize = 20;
 
@@ -79,24 +79,29 @@ pub(crate) fn solve(
     let mut rounds = Vec::new();
     let mut interrupted = false;
     loop {
-        let (r, b) = scalar.residual(&state.groups, state.x.as_ref());
-        let prices = price(scalar, &mut left, &r);
+        let y = scalar.centred(&state.y);
+        let prices = price(scalar, &mut left, &y);
         let largest = prices.iter().copied().fold(0.0, f64::max);
-        let norms = (0..state.groups.len()).map(|k| norm(state.x.col_as_slice(k)));
-        let (objective, scale, dual) = scalar.values(&r, norms.sum(), largest);
+        let objective = state.objective(scalar);
+        let (dual, scale) = scalar.dual_value(&y, largest);
         let gap = (objective - dual).max(0.0);
         let round = Round { objective, gap };
         rounds.push(round);
-        state.b = b;
         interrupted |= observe(round).is_break();
-        if gap <= tolerance * objective || rounds.len() > limit || interrupted {
+        let small = gap <= tolerance * objective;
+        let sound = small
+            && residual_gap(scalar, &mut left, &mut state, objective) <= tolerance * objective;
+        if sound || rounds.len() > limit || interrupted {
             break;
         }
+        if small {
+            state.polish(scalar, POLISH)?;
+            continue;
+        }
         let radius = (2.0 * gap).sqrt();
-        let mut kept = prices
-            .iter()
-            .zip(&left)
-            .map(|(price, candidate)| scale * price + radius * candidate.size >= scalar.weight);
+        let mut kept = prices.iter().zip(&left).map(|(price, candidate)| {
+            scale.abs() * price + radius * candidate.size >= scalar.weight
+        });
         let kept: Vec<bool> = kept.by_ref().collect();
         let violated = most_violated(scalar, &state, &left, &prices);
         state.work_on(scalar, &violated);
@@ -128,10 +133,22 @@ fn candidates(scalar: &Scalar<'_>, groups: &[Group]) -> Vec<Candidate> {
     groups.par_iter().map(candidate).collect()
 }
 
-/// `||P_K A_g' r||` for every candidate.
-fn price(scalar: &Scalar<'_>, left: &mut [Candidate], r: &[f64]) -> Vec<f64> {
+/// The gap with the residual itself as the dual point, which is what anybody can recompute from `x`.
+fn residual_gap(
+    scalar: &Scalar<'_>,
+    left: &mut [Candidate],
+    state: &mut State,
+    objective: f64,
+) -> f64 {
+    let (r, _) = scalar.residual(&state.groups, state.x.as_ref());
+    let largest = price(scalar, left, &r).into_iter().fold(0.0, f64::max);
+    objective - scalar.dual_value(&r, largest).0
+}
+
+/// `||P_K A_g' y||` for every candidate.
+fn price(scalar: &Scalar<'_>, left: &mut [Candidate], y: &[f64]) -> Vec<f64> {
     let groups: Vec<Group> = left.iter().map(|c| c.group).collect();
-    let c: Mat<f64> = scalar.correlate(&groups, r);
+    let c: Mat<f64> = scalar.correlate(&groups, y);
     left.par_iter_mut()
         .enumerate()
         .map(|(k, candidate)| {
