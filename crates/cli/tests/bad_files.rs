@@ -137,7 +137,7 @@ fn weights_that_cannot_be_used() {
 
 /// Writes `from` again with its header changed by `edit`.
 fn with_header(from: &Path, to: &Path, edit: impl Fn(String) -> String) {
-    let (tensors, mut metadata) = read_safetensors_with_metadata(from).unwrap();
+    let (tensors, mut metadata) = read_safetensors_with_metadata::<f32>(from).unwrap();
     let header = metadata.get_mut("convextune").unwrap();
     *header = edit(std::mem::take(header));
     write_safetensors(to, &tensors, &metadata).unwrap();

@@ -3,6 +3,7 @@
 mod convergence;
 mod dual;
 mod engine;
+mod gated;
 mod gradients;
 mod layers;
 mod study;
@@ -24,6 +25,8 @@ enum What {
     Convergence(convergence::Args),
     /// The dual kernel, its sketch and a product with J'J: seconds and memory.
     Dual(dual::Args),
+    /// A gated program, from `.npy` files: seconds to a duality gap.
+    Gated(gated::Args),
     /// Features and sketched gradients, for experiments.
     Gradients(gradients::Args),
     /// Test error over options.
@@ -35,6 +38,7 @@ fn main() -> anyhow::Result<()> {
         What::Engine(args) => engine::run(&args),
         What::Convergence(args) => convergence::run(&args),
         What::Dual(args) => dual::run(&args),
+        What::Gated(args) => gated::run(&args),
         What::Gradients(args) => gradients::run(&args),
         What::Study(args) => study::run(&args),
     }

@@ -1,19 +1,27 @@
-//! Temporary: the interface of fitting, for one lambda, sampled or all gates.
+//! Fitting: rows of a table to a program, its minimum, and a model.
 
 use std::ops::ControlFlow;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Instant;
 
-use convextune_solve::Quiet;
 use convextune_solve::faer::Mat;
 use convextune_solve::gated::{
-    self, GapCertificate, GatedMatrix, Patterns, Problem, Solution, SolveOptions,
+    self, GapCertificate, GatedMatrix, Neuron, Patterns, Problem, Solution, SolveOptions,
 };
+use convextune_solve::{Progress, Quiet};
 
 use super::gates::{Gates, enumerate, given as given_gates, sample};
-use super::table::{Encoder, Folds, Table};
-use super::{Bias, GateChoice, NetModel, NetOptions, NetReport, Network, targets};
+use super::path::{self, PathOptions};
+use super::table::{Encoder, Folds, Table, Target};
+use super::{Bias, GateChoice, NetModel, NetOptions, NetReport, Network, adaptive, targets};
 use crate::error::Error;
 use crate::progress::Reporter;
+
+/// The most patterns that [`GateChoice::All`] takes.
+const MOST_PATTERNS: usize = 100_000;
+/// Folds by which `lambda` is chosen.
+const FOLDS: usize = 4;
 
 /// Rows of a table and what is predicted.
 pub struct Data<'a> {
@@ -27,212 +35,304 @@ pub struct Data<'a> {
     pub target: String,
 }
 
-/// The grid of a path.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PathOptions {
-    /// Values of `lambda`.
-    pub count: usize,
-    /// The smallest, as a share of the largest.
-    pub smallest: f64,
-}
-
-/// A value of `lambda` along a path.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct PathPoint {
-    /// `lambda`.
-    pub lambda: f64,
-    /// On all training rows.
-    pub objective: f64,
-    /// On all training rows.
-    pub relative_duality_gap: f64,
-    /// Live neurons.
-    pub neurons: usize,
-    /// Mean over the validation folds.
-    pub validation_error: f64,
-    /// Its deviation over the folds.
-    pub validation_error_std: f64,
-    /// On the training rows.
-    pub train_error: f64,
-    /// Wall clock.
-    pub seconds: f64,
-}
-
-/// A path.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PathReport {
-    /// From the largest `lambda` on.
-    pub points: Vec<PathPoint>,
-    /// The index of the best.
-    pub best: usize,
-    /// Refitted there.
-    pub model: NetModel,
-}
-
-/// Fits.
+/// Fits a network to the training rows: to the minimum of its program, with a certificate recomputed at
+/// the point that is returned. `given` holds gates (`d x P`) to use instead of those of the options.
+/// Without a `lambda` it is chosen by cross validation ([`path::path`] on stratified folds).
+///
+/// # Errors
+/// When the data cannot be encoded, the gates cannot be made, or no solver covers the options.
 pub fn fit(
     data: &Data<'_>,
     options: &NetOptions,
     given: Option<Mat<f64>>,
     reporter: &dyn Reporter,
 ) -> Result<NetModel, Error> {
+    let Some(lambda) = options.lambda else {
+        let folds = inner_folds(data, options)?;
+        let (_, model) = path::path(
+            data,
+            options,
+            &PathOptions::default(),
+            &folds,
+            given,
+            reporter,
+        )?;
+        return Ok(model);
+    };
+    let mut program = Program::new(data, options, given)?;
     let began = Instant::now();
-    let (table, d) = (data.table, options);
-    let encoder = Encoder::learn(table, &data.train, &data.target, d.task, d.bias)?;
-    let x = encoder.features(table, &data.train)?;
-    let labels = encoder.labels(table, &data.train)?;
-    let bias = d.bias != Bias::None;
-    let found = match (given, d.gates) {
-        (Some(vectors), _) => given_gates(x.as_ref(), vectors.as_ref())?,
-        (None, GateChoice::All) => enumerate(x.as_ref(), 100_000)?,
-        (None, GateChoice::Sampled(n)) => sample(x.as_ref(), bias, d.sampler, n, d.seed),
-        (None, GateChoice::Adaptive) => return Err(Error::Usage("not yet".into())),
-    };
-    let Gates {
-        vectors,
-        patterns,
-        exhaustive,
-    } = found;
-    let (count, features) = (vectors.ncols(), vectors.nrows());
-    let linear = d.linear.then_some(count);
-    let width = count + usize::from(d.linear);
-    let vectors = Mat::from_fn(features, width, |j, i| {
-        if i < count { vectors[(j, i)] } else { 0.0 }
-    });
-    let mut problem = Problem {
-        matrix: GatedMatrix::new(x, patterns),
-        targets: targets::matrix(&labels, encoder.classes().len(), d.loss),
-        loss: d.loss,
-        penalty: d.penalty,
-        activation: d.activation,
-        lambda: d.lambda.unwrap_or(0.01),
-        linear,
-        intercept: d.bias == Bias::Free,
-    };
-    if d.linear {
-        problem
-            .matrix
-            .push(std::iter::repeat_n(true, data.train.len()));
-    }
     reporter.stage("solver", 0);
-    let solve = SolveOptions {
-        tolerance: d.tolerance,
-        max_iterations: d.max_iterations,
-    };
-    let mut observer = |p: &convextune_solve::Progress<'_>| {
-        reporter.gap(p.record.iteration, p.record.relative_residual);
-        ControlFlow::Continue(())
-    };
-    let solution = gated::solve(&problem, &solve, &[], &mut observer)?;
-    let network = Network {
-        activation: d.activation,
-        gates: vectors,
-        linear,
-        neurons: solution.neurons,
-        intercept: solution.intercept,
-    };
-    let z = network.predict(problem.matrix.x());
-    let test_error = if data.test.is_empty() {
-        None
-    } else {
-        let x = encoder.features(table, &data.test)?;
-        let labels = encoder.labels(table, &data.test)?;
-        Some(targets::error(
-            network.predict(x.as_ref()).as_ref(),
-            &labels,
-        ))
-    };
-    let report = NetReport {
-        certificate: solution.certificate,
-        status: solution.status,
-        lambda: problem.lambda,
-        lambda_max: gated::lambda_max(&problem)?,
-        gates: count,
-        exhaustive,
-        neurons: network.neurons.len(),
-        train_rows: data.train.len(),
-        test_rows: data.test.len(),
-        train_error: targets::error(z.as_ref(), &labels),
-        test_error,
-        iterations: solution.iterations,
-        seconds: began.elapsed().as_secs_f64(),
-    };
-    Ok(NetModel::new(
-        encoder,
-        d.clone(),
-        report,
-        data.train.clone(),
-        network,
-    ))
+    let solution = program.solve(lambda, options.tolerance, &[], reporter)?;
+    program.model(data, solution, began.elapsed().as_secs_f64())
 }
 
-/// A path.
-pub fn path(
-    data: &Data<'_>,
-    options: &NetOptions,
-    grid: &PathOptions,
-    _folds: &Folds,
-    reporter: &dyn Reporter,
-) -> Result<PathReport, Error> {
-    let mut points = Vec::new();
-    let mut options = options.clone();
-    let mut last = None;
-    for k in 0..grid.count {
-        options.lambda = Some(0.1 * grid.smallest.powf(k as f64 / grid.count as f64));
-        let model = fit(data, &options, None, reporter)?;
-        let report = &model.header.report;
-        points.push(PathPoint {
-            lambda: report.lambda,
-            objective: report.certificate.objective,
-            relative_duality_gap: report.certificate.relative_duality_gap,
-            neurons: report.neurons,
-            validation_error: report.train_error,
-            validation_error_std: 0.0,
-            train_error: report.train_error,
-            seconds: report.seconds,
-        });
-        last = Some(model);
+/// Stratified folds of the training rows, as rows of the table.
+fn inner_folds(data: &Data<'_>, options: &NetOptions) -> Result<Folds, Error> {
+    let encoder = Encoder::learn(
+        data.table,
+        &data.train,
+        &data.target,
+        options.task,
+        options.bias,
+    )?;
+    let labels = encoder.labels(data.table, &data.train)?;
+    let mut folds = Folds::stratified(&labels, FOLDS, options.seed);
+    for fold in &mut folds.folds {
+        for row in fold.train.iter_mut().chain(&mut fold.test) {
+            *row = data.train[*row];
+        }
     }
-    let model = last.ok_or_else(|| Error::Usage("no point".into()))?;
-    Ok(PathReport {
-        best: points.len() - 1,
-        points,
-        model,
+    Ok(folds)
+}
+
+/// Training rows, encoded, with the gates of a program.
+pub(super) struct Program {
+    options: NetOptions,
+    encoder: Encoder,
+    labels: Target,
+    /// `d x P`; the linear gate's column is zero.
+    vectors: Mat<f64>,
+    exhaustive: bool,
+    problem: Problem,
+}
+
+impl Program {
+    pub(super) fn new(
+        data: &Data<'_>,
+        options: &NetOptions,
+        given: Option<Mat<f64>>,
+    ) -> Result<Self, Error> {
+        let table = data.table;
+        let encoder = Encoder::learn(table, &data.train, &data.target, options.task, options.bias)?;
+        let x = encoder.features(table, &data.train)?;
+        let labels = encoder.labels(table, &data.train)?;
+        let Gates {
+            vectors,
+            patterns,
+            exhaustive,
+        } = choose(&x, options, given)?;
+        let mut problem = Problem {
+            targets: targets::matrix(&labels, encoder.classes().len(), options.loss),
+            loss: options.loss,
+            penalty: options.penalty,
+            activation: options.activation,
+            lambda: 1.0,
+            linear: None,
+            intercept: options.bias == Bias::Free,
+            matrix: GatedMatrix::new(x, patterns),
+        };
+        let mut vectors = vectors;
+        if options.linear {
+            problem.linear = Some(problem.matrix.gates());
+            problem
+                .matrix
+                .push(std::iter::repeat_n(true, data.train.len()));
+            vectors.resize_with(vectors.nrows(), vectors.ncols() + 1, |_, _| 0.0);
+        }
+        Ok(Self {
+            options: options.clone(),
+            encoder,
+            labels,
+            vectors,
+            exhaustive,
+            problem,
+        })
+    }
+
+    pub(super) fn lambda_max(&self) -> Result<f64, Error> {
+        Ok(gated::lambda_max(&self.problem)?)
+    }
+
+    /// The minimum at `lambda`, from `warm`; adaptive gates are priced and added on the way.
+    pub(super) fn solve(
+        &mut self,
+        lambda: f64,
+        tolerance: f64,
+        warm: &[Neuron],
+        reporter: &dyn Reporter,
+    ) -> Result<Solution, Error> {
+        self.problem.lambda = lambda;
+        let options = SolveOptions {
+            tolerance,
+            max_iterations: self.options.max_iterations,
+        };
+        let mut solution = watched(&self.problem, &options, warm, reporter)?;
+        if self.options.gates == GateChoice::Adaptive {
+            let seed = self.options.seed;
+            let mut pricing = adaptive::Pricing::new(seed);
+            while let Some(found) = pricing.better(&self.problem, &solution) {
+                self.add(&found);
+                solution = watched(&self.problem, &options, &solution.neurons, reporter)?;
+            }
+        }
+        Ok(solution)
+    }
+
+    /// Adds gates, `d x k`.
+    fn add(&mut self, gates: &Mat<f64>) {
+        let patterns = Patterns::of(self.problem.matrix.x(), gates.as_ref());
+        let before = self.vectors.ncols();
+        self.vectors
+            .resize_with(self.vectors.nrows(), before + gates.ncols(), |j, i| {
+                gates[(j, i - before)]
+            });
+        for i in 0..gates.ncols() {
+            let on = |s| patterns.get(i, s);
+            self.problem.matrix.push((0..patterns.samples()).map(on));
+        }
+    }
+
+    /// The network of a solution.
+    pub(super) fn network(&self, solution: &Solution) -> Network {
+        Network {
+            activation: self.options.activation,
+            gates: self.vectors.clone(),
+            linear: self.problem.linear,
+            neurons: solution.neurons.clone(),
+            intercept: solution.intercept.clone(),
+        }
+    }
+
+    /// How wrong `network` is on the training rows.
+    pub(super) fn train_error(&self, network: &Network) -> f64 {
+        let z = network.predict(self.problem.matrix.x());
+        targets::error(z.as_ref(), &self.labels)
+    }
+
+    /// How wrong `network` is on other rows; `None` for none.
+    pub(super) fn test_error(
+        &self,
+        network: &Network,
+        table: &Table,
+        rows: &[usize],
+    ) -> Result<Option<f64>, Error> {
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let x = self.encoder.features(table, rows)?;
+        let labels = self.encoder.labels(table, rows)?;
+        let z = network.predict(x.as_ref());
+        Ok(Some(targets::error(z.as_ref(), &labels)))
+    }
+
+    /// The model of a solution, measured.
+    pub(super) fn model(
+        &self,
+        data: &Data<'_>,
+        solution: Solution,
+        seconds: f64,
+    ) -> Result<NetModel, Error> {
+        let network = self.network(&solution);
+        let linear = usize::from(self.problem.linear.is_some());
+        let report = NetReport {
+            certificate: solution.certificate,
+            status: solution.status,
+            lambda: self.problem.lambda,
+            lambda_max: gated::lambda_max(&self.problem).ok(),
+            gates: self.problem.matrix.gates() - linear,
+            exhaustive: self.exhaustive,
+            neurons: network.neurons.len(),
+            train_rows: data.train.len(),
+            test_rows: data.test.len(),
+            train_error: self.train_error(&network),
+            test_error: self.test_error(&network, data.table, &data.test)?,
+            iterations: solution.iterations,
+            seconds,
+        };
+        Ok(NetModel::new(
+            self.encoder.clone(),
+            self.options.clone(),
+            report,
+            data.train.clone(),
+            network,
+        ))
+    }
+}
+
+/// Solves on a thread of its own, while this one passes the gap on to the reporter, which need not be one
+/// for several threads.
+fn watched(
+    problem: &Problem,
+    options: &SolveOptions,
+    warm: &[Neuron],
+    reporter: &dyn Reporter,
+) -> Result<Solution, Error> {
+    let (send, receive) = mpsc::channel();
+    thread::scope(|scope| {
+        let solver = scope.spawn(move || {
+            let mut observer = |progress: &Progress<'_>| match send.send(progress.record) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            };
+            gated::solve(problem, options, warm, &mut observer)
+        });
+        for record in receive {
+            reporter.gap(record.iteration, record.relative_residual);
+        }
+        match solver.join() {
+            Ok(solution) => Ok(solution?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     })
 }
 
-/// The program of a model.
+/// The gates that the options ask for, or those that are given.
+fn choose(x: &Mat<f64>, options: &NetOptions, given: Option<Mat<f64>>) -> Result<Gates, Error> {
+    let bias = options.bias != Bias::None;
+    let drawn = |count| sample(x.as_ref(), bias, options.sampler, count, options.seed);
+    match (given, options.gates) {
+        (Some(vectors), _) => given_gates(x.as_ref(), vectors.as_ref()),
+        (None, GateChoice::All) => enumerate(x.as_ref(), MOST_PATTERNS),
+        (None, GateChoice::Sampled(count)) => Ok(drawn(count)),
+        (None, GateChoice::Adaptive) => Ok(drawn(adaptive::FIRST)),
+    }
+}
+
+/// The program that `model` is said to solve, on these rows.
+///
+/// # Errors
+/// When the table lacks columns or holds what cannot be encoded.
 pub fn problem(model: &NetModel, table: &Table, rows: &[usize]) -> Result<Problem, Error> {
-    let (encoder, d) = (&model.header.encoder, &model.header.options);
+    let (encoder, options) = (&model.header.encoder, &model.header.options);
     let x = encoder.features(table, rows)?;
     let labels = encoder.labels(table, rows)?;
-    let patterns = Patterns::of(x.as_ref(), model.network.gates.as_ref());
-    let mut all = Patterns::new(x.nrows());
-    for i in 0..patterns.len() {
-        let on = |s| model.network.linear == Some(i) || patterns.get(i, s);
-        all.push((0..x.nrows()).map(on));
+    let network = &model.network;
+    let found = Patterns::of(x.as_ref(), network.gates.as_ref());
+    let mut patterns = Patterns::new(x.nrows());
+    for i in 0..found.len() {
+        let on = |s| network.linear == Some(i) || found.get(i, s);
+        patterns.push((0..x.nrows()).map(on));
     }
     Ok(Problem {
-        matrix: GatedMatrix::new(x, all),
-        targets: targets::matrix(&labels, encoder.classes().len(), d.loss),
-        loss: d.loss,
-        penalty: d.penalty,
-        activation: d.activation,
+        matrix: GatedMatrix::new(x, patterns),
+        targets: targets::matrix(&labels, encoder.classes().len(), options.loss),
+        loss: options.loss,
+        penalty: options.penalty,
+        activation: options.activation,
         lambda: model.header.report.lambda,
-        linear: model.network.linear,
-        intercept: d.bias == Bias::Free,
+        linear: network.linear,
+        intercept: options.bias == Bias::Free,
     })
 }
 
-/// Recomputes.
+/// Recomputes a model's certificate on these rows.
+///
+/// # Errors
+/// As [`problem`].
 pub fn certify(model: &NetModel, table: &Table, rows: &[usize]) -> Result<GapCertificate, Error> {
     let problem = problem(model, table, rows)?;
-    let Network {
-        neurons, intercept, ..
-    } = &model.network;
-    Ok(gated::certify(&problem, neurons, intercept)?)
+    let network = &model.network;
+    Ok(gated::certify(
+        &problem,
+        &network.neurons,
+        &network.intercept,
+    )?)
 }
 
-/// Solves.
+/// The minimum of a program, to a relative gap of `tolerance`.
+///
+/// # Errors
+/// As [`gated::solve`].
 pub fn solve_problem(problem: &Problem, tolerance: f64) -> Result<Solution, Error> {
     let options = SolveOptions {
         tolerance,

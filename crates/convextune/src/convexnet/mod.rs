@@ -5,6 +5,7 @@
 //!     table ─► Encoder ─► X, Y ─► gates ─► Problem ─► solve ─► neurons + certificate ─► NetModel
 //! ```
 
+mod adaptive;
 pub mod check;
 pub mod export;
 mod fit;
@@ -12,6 +13,7 @@ pub mod gates;
 pub mod model;
 mod network;
 pub mod onnx;
+pub mod path;
 pub mod prune;
 pub mod recovery;
 pub mod table;
@@ -20,11 +22,10 @@ pub mod targets;
 use convextune_solve::Status;
 use convextune_solve::gated::{Activation, GapCertificate, Loss, Penalty};
 pub use export::PLAIN_KIND;
-pub use fit::{
-    Data, PathOptions, PathPoint, PathReport, certify, fit, path, problem, solve_problem,
-};
+pub use fit::{Data, certify, fit, problem, solve_problem};
 pub use model::{KIND, NetHeader, NetModel, Predictions};
 pub use network::Network;
+pub use path::{PathOptions, PathPoint, PathReport, path};
 use serde::{Deserialize, Serialize};
 
 /// What is predicted.
@@ -133,8 +134,8 @@ pub struct NetReport {
     pub status: Status,
     /// `lambda`.
     pub lambda: f64,
-    /// The least `lambda` at which the network is zero.
-    pub lambda_max: f64,
+    /// The least `lambda` at which the network is zero; none with the squared norm.
+    pub lambda_max: Option<f64>,
     /// Distinct patterns in the program.
     pub gates: usize,
     /// Whether these are all patterns there are.
@@ -155,3 +156,6 @@ pub struct NetReport {
     /// Wall clock of the fit, without reading the data.
     pub seconds: f64,
 }
+
+#[cfg(test)]
+mod tests;

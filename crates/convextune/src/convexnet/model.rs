@@ -219,7 +219,7 @@ impl NetModel {
         let outputs = targets::outputs(header.encoder.classes().len());
         let tensors = Tensors {
             path,
-            tensors,
+            by_name: tensors,
             features: header.encoder.width(),
             outputs,
         };
@@ -236,7 +236,7 @@ fn tensor(name: &str, shape: &[usize], data: Vec<f64>) -> (String, NamedTensor<f
 /// The tensors of a file, with what their shapes must be.
 struct Tensors<'a> {
     path: &'a Path,
-    tensors: BTreeMap<String, NamedTensor<f64>>,
+    by_name: BTreeMap<String, NamedTensor<f64>>,
     /// `d`.
     features: usize,
     /// `C`.
@@ -252,7 +252,7 @@ impl Tensors<'_> {
         let gate = self.indices("neuron_gates", m, p)?;
         let output = self.indices("neuron_outputs", m, self.outputs)?;
         let sign = self.vector("neuron_signs", m)?;
-        if let Some(wrong) = sign.iter().find(|s| s.abs() != 1.0) {
+        if let Some(wrong) = sign.iter().find(|s| ![1.0, -1.0].contains(*s)) {
             return Err(self.unusable(format!("tensor `neuron_signs` holds {wrong}, not 1 or -1")));
         }
         if let Some(gate) = linear.filter(|gate| *gate >= p) {
@@ -277,7 +277,7 @@ impl Tensors<'_> {
 
     fn tensor(&self, name: &str) -> Result<&NamedTensor<f64>, Error> {
         let missing = || self.unusable(format!("tensor `{name}` is missing"));
-        self.tensors.get(name).ok_or_else(missing)
+        self.by_name.get(name).ok_or_else(missing)
     }
 
     /// The numbers of a matrix with `d` columns.

@@ -54,7 +54,11 @@ pub fn prune(network: &PlainNetwork, x: MatRef<'_, f64>, free_bias: bool) -> Pla
 
 /// Outputs and the units that feed them: one output at a time where every unit feeds one only.
 fn groups(network: &PlainNetwork) -> Vec<(Vec<usize>, Vec<usize>)> {
-    let fed: Option<Vec<usize>> = network.units.iter().map(|u| u.only_output()).collect();
+    let fed: Option<Vec<usize>> = network
+        .units
+        .iter()
+        .map(super::recovery::Unit::only_output)
+        .collect();
     let outputs = 0..network.intercept.len();
     let Some(fed) = fed else {
         return vec![(outputs.collect(), (0..network.units.len()).collect())];
@@ -247,6 +251,8 @@ mod tests {
         }
     }
 
+    type Draw<'a> = &'a dyn Fn(&mut Rng) -> Vec<f64>;
+
     /// Hinges on five points of a line. Between the points 0 and 1 the slope may change at any place: one
     /// hinge there or two add the same to the rows.
     #[test]
@@ -279,7 +285,7 @@ mod tests {
         let x = Mat::from_fn(n, d, |_, _| rng.normal());
         let coupled = |rng: &mut Rng| rng.normals(2);
         let single = |rng: &mut Rng| vec![0.0, rng.normal()];
-        let outputs: [&dyn Fn(&mut Rng) -> Vec<f64>; 2] = [&coupled, &single];
+        let outputs: [Draw<'_>; 2] = [&coupled, &single];
         for (output, rows) in outputs.into_iter().zip([2 * n, n]) {
             for free_bias in [false, true] {
                 let unit = |_| relu(&rng.normals(d), &output(&mut rng));

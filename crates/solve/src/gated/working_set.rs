@@ -145,7 +145,7 @@ fn residual_gap(
     objective - scalar.dual_value(&r, largest).0
 }
 
-/// `||P_K A_g' y||` for every candidate.
+/// `||P_K A_g' y||` for every candidate; where that is at most `w`, an upper bound that is so too.
 fn price(scalar: &Scalar<'_>, left: &mut [Candidate], y: &[f64]) -> Vec<f64> {
     let groups: Vec<Group> = left.iter().map(|c| c.group).collect();
     let c: Mat<f64> = scalar.correlate(&groups, y);
@@ -153,9 +153,10 @@ fn price(scalar: &Scalar<'_>, left: &mut [Candidate], y: &[f64]) -> Vec<f64> {
         .enumerate()
         .map(|(k, candidate)| {
             let hint = &mut candidate.hint;
+            let c = c.col_as_slice(k);
             scalar
                 .cones
-                .dual_norm(candidate.group, c.col_as_slice(k), hint)
+                .dual_norm(candidate.group, c, scalar.weight, hint)
         })
         .collect()
 }

@@ -29,10 +29,10 @@ const DEPENDENT: f64 = 1e-9;
 #[derive(Clone, Debug)]
 pub struct Rows {
     features: usize,
-    /// Row-major `n x d`.
-    rows: Vec<f64>,
-    /// Column-major, for the products with all rows.
-    columns: Vec<f64>,
+    /// `n x d`, row by row.
+    by_row: Vec<f64>,
+    /// The same column by column, for the products with all rows.
+    by_column: Vec<f64>,
 }
 
 impl Rows {
@@ -47,23 +47,22 @@ impl Rows {
                 row.iter_mut().for_each(|v| *v /= length);
             }
         }
-        let columns = (0..n * d).map(|i| rows[(i % n.max(1)) * d + i / n.max(1)]);
-        let columns = columns.collect();
+        let by_column = (0..n * d).map(|i| rows[(i % n.max(1)) * d + i / n.max(1)]);
         Self {
             features: d,
-            rows,
-            columns,
+            by_column: by_column.collect(),
+            by_row: rows,
         }
     }
 
     /// `n`.
     pub fn samples(&self) -> usize {
-        self.rows.len() / self.features.max(1)
+        self.by_row.len() / self.features.max(1)
     }
 
     /// Row `s`, length `d`.
     pub fn row(&self, s: usize) -> &[f64] {
-        &self.rows[s * self.features..][..self.features]
+        &self.by_row[s * self.features..][..self.features]
     }
 
     /// The row with the least `sign_s x_s' v` outside `F`, and that value.
@@ -77,7 +76,7 @@ impl Rows {
         let n = self.samples();
         scores.clear();
         scores.resize(n, 0.0);
-        for (column, v) in self.columns.chunks_exact(n.max(1)).zip(v) {
+        for (column, v) in self.by_column.chunks_exact(n.max(1)).zip(v) {
             axpy(*v, column, scores);
         }
         for a in active {
@@ -124,6 +123,18 @@ pub fn project(
     z: &[f64],
     start: &[Active],
 ) -> Projection {
+    project_above(rows, sign, z, start, 0.0)
+}
+
+/// As [`project`], but stops at the first point `z + B' mu` that is no longer than `floor`: the projection
+/// is no longer than that, and the rest is not worth the work.
+pub fn project_above(
+    rows: &Rows,
+    sign: &dyn Fn(usize) -> f64,
+    z: &[f64],
+    start: &[Active],
+    floor: f64,
+) -> Projection {
     let mut work = ActiveSet::new(rows, sign, z);
     work.begin(start);
     let limit = 10 * (rows.samples() + rows.features);
@@ -132,6 +143,9 @@ pub fn project(
     let mut scores = Vec::new();
     for _ in 0..limit {
         let point = work.point();
+        if norm(&point) <= floor {
+            break;
+        }
         let all: Vec<Active> = work.active.iter().chain(&refused).copied().collect();
         match rows.worst(sign, &point, &all, &mut scores) {
             Some((row, value)) if value < -tolerance => {

@@ -58,11 +58,10 @@ pub fn sample(x: MatRef<'_, f64>, bias: bool, sampler: Sampler, count: usize, se
 }
 
 /// What makes one gate after the other.
-fn source(
-    x: MatRef<'_, f64>,
-    bias: bool,
-    sampler: Sampler,
-) -> Box<dyn FnMut(&mut Rng) -> Vec<f64> + '_> {
+type Source<'a> = Box<dyn FnMut(&mut Rng) -> Vec<f64> + 'a>;
+
+/// The source of a sampler's gates.
+fn source(x: MatRef<'_, f64>, bias: bool, sampler: Sampler) -> Source<'_> {
     let d = x.ncols();
     let features = if bias { d.saturating_sub(1) } else { d };
     let masked = move |mask: &dyn Fn(usize) -> bool, rng: &mut Rng| {

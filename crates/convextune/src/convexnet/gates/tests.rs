@@ -107,7 +107,7 @@ fn by_sampling(x: &Mat<f64>, draws: usize, seed: u64) -> BTreeSet<Vec<bool>> {
 
 #[test]
 fn twelve_samples_in_three_dimensions_have_134_patterns() {
-    assert_eq!(count_bound(12, 3), 134.0);
+    assert!((count_bound(12, 3) - 134.0).abs() < 0.5);
     let mut seen = BTreeMap::new();
     for seed in 0..200 {
         let x = normal(12, 3, seed);
@@ -146,7 +146,7 @@ fn in_general_position_the_count_is_the_formula_and_holds_every_sampled_pattern(
         let rank = d.min(n);
         let all_off = usize::from(set(&gates.patterns).contains(&vec![true; n]));
         let count = (gates.patterns.len() + all_off) as f64;
-        assert_eq!(count, count_bound(n, rank), "n {n}, d {d}");
+        assert!((count - count_bound(n, rank)).abs() < 0.5, "n {n}, d {d}");
         let sampled = by_sampling(&x, 20_000, n as u64);
         assert!(sampled.is_subset(&set(&gates.patterns)), "n {n}, d {d}");
     }
@@ -384,19 +384,4 @@ fn gates_beside_edges_find_every_pattern_where_normal_ones_do_not() {
     // 20 draws for each of 134.
     assert_eq!(draw(Sampler::NullVector), all);
     assert!(draw(Sampler::Gaussian) < all, "{all}");
-}
-
-#[test]
-fn zz_near() {
-    for k in 4..20 {
-        let e = 10f64.powi(-k);
-        let x = rows(&[[1.0, 0.0, 0.0], [1.0, e, 0.0], [1.0, 0.0, e], [0.0, 1.0, 0.5]]);
-        let y = with_bias(&rows(&[[0.1, 0.3], [0.2, 0.6], [0.3 + e, 0.9], [0.7, 0.1]]));
-        let z = with_bias(&normal(12, 2, k as u64));
-        let z = Mat::from_fn(13, 3, |s, j| if s < 12 { z[(s, j)] } else { z[(3, j)] * (1.0 + e * j as f64) });
-        for x in [x, y, z] {
-            match enumerate(x.as_ref(), LIMIT) { Ok(g) => eprint!("{e:e}: {}   ", g.patterns.len()), Err(e) => eprint!("{:.30}   ", e.to_string()) }
-        }
-        eprintln!();
-    }
 }

@@ -16,27 +16,23 @@ const PEEK: usize = 20;
 pub(super) fn read(path: &Path, text: &str) -> Result<Table, Error> {
     let error = |reason: String| file::error(path, reason);
     let delimiter = delimiter(path, text);
-    let mut reader = records(text, delimiter);
-    let mut record = StringRecord::new();
-    if !next(path, &mut reader, &mut record)? {
+    let mut records = Records::new(text, delimiter);
+    if !records.next().map_err(error)? {
         return Err(error(
             "it is empty: a table is a line of column names and then one line a row".into(),
         ));
     }
-    let names: Vec<String> = record.iter().map(str::to_owned).collect();
+    let names: Vec<String> = records.record.iter().map(str::to_owned).collect();
     check_names(&names).map_err(error)?;
 
     let mut numbers: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
     let mut has_text = vec![false; names.len()];
-    let mut lines = Vec::new();
-    while next(path, &mut reader, &mut record)? {
-        let line = record.position().map_or(0, csv::Position::line);
-        check_record(&record, line, names.len()).map_err(error)?;
-        if names.len() == 1 {
-            check_no_blank(line, lines.last()).map_err(error)?;
-        }
-        lines.push(line);
-        for (j, text) in record.iter().enumerate() {
+    let (mut lines, mut last) = (Vec::new(), records.line);
+    while records.next().map_err(error)? {
+        records.check(names.len(), last).map_err(error)?;
+        last = records.line;
+        lines.push(last);
+        for (j, text) in records.record.iter().enumerate() {
             numbers[j].push(match Cell::parse(text) {
                 Cell::Number(value) => value,
                 Cell::Missing => f64::NAN,
@@ -47,62 +43,128 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Table, Error> {
             });
         }
     }
+    if records.ends_quoted() {
+        return Err(error(format!(
+            "line {}: a quotation mark is left open",
+            records.line
+        )));
+    }
     if lines.is_empty() {
         return Err(error("it has a header but no rows".into()));
     }
-    let columns = numbers.into_iter().map(Column::Numbers).collect();
-    let mut table = Table {
+    let mut columns: Vec<Column> = numbers.into_iter().map(Column::Numbers).collect();
+    for (j, texts) in texts(text, delimiter, &has_text).map_err(error)? {
+        columns[j] = texts;
+    }
+    Ok(Table {
         path: path.to_path_buf(),
         names,
         columns,
         rows: lines.len(),
         lines: Some(lines),
-    };
-    fill_texts(&mut table, text, delimiter, &has_text)?;
-    Ok(table)
+    })
 }
 
-/// A second pass for the columns that turned out to hold texts.
-fn fill_texts(
-    table: &mut Table,
-    text: &str,
-    delimiter: u8,
-    has_text: &[bool],
-) -> Result<(), Error> {
-    let places: Vec<usize> = (0..has_text.len()).filter(|&j| has_text[j]).collect();
-    if places.is_empty() {
-        return Ok(());
+/// A second pass for the columns that turned out to hold texts, with their places.
+fn texts(text: &str, delimiter: u8, has_text: &[bool]) -> Result<Vec<(usize, Column)>, String> {
+    let places = (0..has_text.len()).filter(|&j| has_text[j]);
+    let mut builders: Vec<(usize, TextBuilder)> =
+        places.map(|j| (j, TextBuilder::default())).collect();
+    if builders.is_empty() {
+        return Ok(Vec::new());
     }
-    let mut builders = vec![TextBuilder::default(); places.len()];
-    let mut reader = records(text, delimiter);
-    let mut record = StringRecord::new();
-    next(&table.path, &mut reader, &mut record)?;
-    while next(&table.path, &mut reader, &mut record)? {
-        for (builder, &j) in builders.iter_mut().zip(&places) {
-            builder.push(record.get(j).unwrap_or_default());
+    let mut records = Records::new(text, delimiter);
+    records.next()?;
+    while records.next()? {
+        for (j, builder) in &mut builders {
+            builder.push(records.record.get(*j).unwrap_or_default());
         }
     }
-    for (builder, j) in builders.into_iter().zip(places) {
-        table.columns[j] = builder.column();
-    }
-    Ok(())
+    let columns = builders
+        .into_iter()
+        .map(|(j, builder)| (j, builder.column()));
+    Ok(columns.collect())
 }
 
-/// Records of a text; rows of different lengths are told by [`check_record`].
-fn records(text: &str, delimiter: u8) -> Reader<&[u8]> {
+/// The records of a text, blank lines left out.
+struct Records<'a> {
+    text: &'a str,
+    delimiter: u8,
+    reader: Reader<&'a [u8]>,
+    /// The last one read, the byte at which it begins and its line, from 1.
+    record: StringRecord,
+    start: usize,
+    line: u64,
+}
+
+impl<'a> Records<'a> {
+    fn new(text: &'a str, delimiter: u8) -> Self {
+        Self {
+            text,
+            delimiter,
+            reader: reader(text, delimiter),
+            record: StringRecord::new(),
+            start: 0,
+            line: 1,
+        }
+    }
+
+    /// Reads the next one; false at the end.
+    fn next(&mut self) -> Result<bool, String> {
+        let (end, line) = (self.reader.position().byte(), self.reader.position().line());
+        let more = self.reader.read_record(&mut self.record);
+        let more = more.map_err(|source| source.to_string())?;
+        if more {
+            let rest = self.text.as_bytes().iter().skip(end as usize);
+            let blank = rest.take_while(|byte| matches!(byte, b'\n' | b'\r'));
+            (self.start, self.line) = (end as usize, line);
+            for byte in blank {
+                self.start += 1;
+                self.line += u64::from(*byte == b'\n');
+            }
+        }
+        Ok(more)
+    }
+
+    /// That the record is a row of so many columns; `last` is the line of the record before.
+    fn check(&self, columns: usize, last: u64) -> Result<(), String> {
+        let (line, cells) = (self.line, self.record.len());
+        if cells != columns {
+            let open = self.record.iter().any(|cell| cell.contains('\n'));
+            let hint = if open {
+                "; is a quotation mark left open?"
+            } else {
+                ""
+            };
+            return Err(format!(
+                "line {line} has {cells} cells, but the header names {columns} columns{hint}"
+            ));
+        }
+        // With one column a blank line may be a missing cell or nothing.
+        if columns == 1 && line > last + 1 && !self.text.contains('"') {
+            return Err(format!(
+                "line {} is blank: write NA for a missing value of the only column",
+                last + 1
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the text ends within quotation marks: another line would belong to the last record.
+    fn ends_quoted(&self) -> bool {
+        let longer = format!("{}\nend", &self.text[self.start..]);
+        reader(&longer, self.delimiter).records().count() == 1
+    }
+}
+
+/// A reader that splits records of any lengths.
+fn reader(text: &str, delimiter: u8) -> Reader<&[u8]> {
     ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .trim(Trim::All)
         .delimiter(delimiter)
         .from_reader(text.as_bytes())
-}
-
-/// Reads one record; false at the end.
-fn next(path: &Path, reader: &mut Reader<&[u8]>, record: &mut StringRecord) -> Result<bool, Error> {
-    reader
-        .read_record(record)
-        .map_err(|source| file::error(path, source.to_string()))
 }
 
 /// The delimiter that splits the first records into the same number of cells; of several the one that
@@ -112,7 +174,7 @@ fn delimiter(path: &Path, text: &str) -> u8 {
         return b'\t';
     }
     let score = |delimiter: u8| {
-        let mut reader = records(text, delimiter);
+        let mut reader = reader(text, delimiter);
         let mut cells = reader.records().take(PEEK).map_while(Result::ok);
         let first = cells.next().map_or(0, |record| record.len());
         (
@@ -152,32 +214,6 @@ fn check_names(names: &[String]) -> Result<(), String> {
         && !numbers.eq(counts(1))
     {
         return Err("the first line holds numbers only: begin with a line of column names".into());
-    }
-    Ok(())
-}
-
-fn check_record(record: &StringRecord, line: u64, columns: usize) -> Result<(), String> {
-    if record.len() == columns {
-        return Ok(());
-    }
-    let quote = if record.iter().any(|cell| cell.contains('\n')) {
-        "; is a quotation mark left open?"
-    } else {
-        ""
-    };
-    Err(format!(
-        "line {line} has {} cells, but the header names {columns} columns{quote}",
-        record.len()
-    ))
-}
-
-/// With one column a blank line may be a missing cell or nothing: it is refused.
-fn check_no_blank(line: u64, last: Option<&u64>) -> Result<(), String> {
-    let expected = last.map_or(2, |last| last + 1);
-    if line > expected {
-        return Err(format!(
-            "line {expected} is blank: write NA for a missing value of the only column"
-        ));
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub(super) fn open(path: &Path) -> Result<(File, u64), Error> {
     Ok((File::open(path).map_err(io)?, about.len()))
 }
 
-/// A file's text, without a byte order mark.
+/// A file's text, without a byte order mark, and with line feeds where lines end by carriage returns only.
 pub(super) fn read_text(path: &Path) -> Result<String, Error> {
     let (file, length) = open(path)?;
     let io = |source: std::io::Error| error(path, format!("it cannot be read: {source}"));
@@ -63,9 +63,14 @@ pub(super) fn read_text(path: &Path) -> Result<String, Error> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
+    if !bytes.contains(&b'\n') {
+        for byte in bytes.iter_mut().filter(|byte| **byte == b'\r') {
+            *byte = b'\n';
+        }
+    }
     String::from_utf8(bytes).map_err(|source| {
         let valid = &source.as_bytes()[..source.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        let line = valid.split(|&byte| byte == b'\n').count();
         error(
             path,
             format!("line {line} is not UTF-8: save the file as UTF-8"),

@@ -25,7 +25,7 @@ fn weights_that_are_not_finite_are_refused_by_name() {
     let header = r#"{"x":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#;
     let text = refusal(&safetensors_of(header, &1e300f64.to_le_bytes()));
     assert!(
-        text.contains("tensor `x`: holds NaN, an infinity or a value outside"),
+        text.contains("tensor `x`: holds NaN, an infinity or a value that is too large"),
         "{text}"
     );
 }

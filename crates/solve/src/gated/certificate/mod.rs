@@ -103,7 +103,7 @@ pub fn certify(
 
 /// The least `lambda` at which the zero network, with the best intercept if there is one, is optimal:
 /// `R°(C)` of (2) at that point. The `lambda` of `problem` plays no part. With ReLU and the nuclear norm an
-/// upper bound, as said in [`polar`].
+/// upper bound: its dual norm is bounded column by column.
 ///
 /// # Errors
 /// When the problem is malformed, for the penalty `SquaredL2` (no such `lambda` exists), and where

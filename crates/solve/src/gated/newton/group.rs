@@ -2,7 +2,7 @@
 
 use crate::dense::{axpy, dot, norm};
 use crate::gated::patterns::Patterns;
-use crate::prox::cone::{Active, Rows, project};
+use crate::prox::cone::{Active, Projection, Rows, project_above};
 
 /// One group of unknowns: the weights behind a gate that enter an output with a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +78,28 @@ impl Cones<'_> {
         if !group.cone {
             return Some(shrunk(w.to_vec(), length, t, Vec::new()));
         }
+        let projection = self.project(group, w, t, hint);
+        let length = norm(&projection.point);
+        (length > t).then(|| shrunk(projection.point, length, t, projection.basis))
+    }
+
+    /// The norm dual to `||x|| + [x in K]`, `||P_K c||`; where that is at most `floor`, an upper bound on
+    /// it that is at most `floor` too.
+    pub(crate) fn dual_norm(
+        &self,
+        group: Group,
+        c: &[f64],
+        floor: f64,
+        hint: &mut Vec<Active>,
+    ) -> f64 {
+        let length = norm(c);
+        if !group.cone || length <= floor {
+            return length;
+        }
+        norm(&self.project(group, c, floor, hint).point)
+    }
+
+    fn project(&self, group: Group, w: &[f64], floor: f64, hint: &mut Vec<Active>) -> Projection {
         let sign = |s: usize| {
             if self.patterns.get(group.gate, s) {
                 1.0
@@ -85,16 +107,9 @@ impl Cones<'_> {
                 -1.0
             }
         };
-        let projection = project(self.rows, &sign, w, hint);
+        let projection = project_above(self.rows, &sign, w, hint, floor);
         hint.clone_from(&projection.active);
-        let length = norm(&projection.point);
-        (length > t).then(|| shrunk(projection.point, length, t, projection.basis))
-    }
-
-    /// The norm dual to `||x|| + [x in K]`: `||P_K c||`.
-    pub(crate) fn dual_norm(&self, group: Group, c: &[f64], hint: &mut Vec<Active>) -> f64 {
-        let live = self.prox(group, c, 0.0, hint);
-        live.map_or(0.0, |live| norm(&live.point))
+        projection
     }
 }
 

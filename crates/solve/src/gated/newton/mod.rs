@@ -348,7 +348,10 @@ impl State {
             .par_iter()
             .zip(&mut self.hints)
             .enumerate()
-            .map(|(k, (g, hint))| scalar.cones.dual_norm(*g, c.col_as_slice(k), hint))
+            .map(|(k, (g, hint))| {
+                let c = c.col_as_slice(k);
+                scalar.cones.dual_norm(*g, c, scalar.weight, hint)
+            })
             .reduce(|| 0.0, f64::max);
         (self.objective(scalar), scalar.dual_value(&y, largest).0)
     }

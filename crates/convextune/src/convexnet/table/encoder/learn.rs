@@ -85,7 +85,7 @@ impl<'a> Training<'a> {
             return self.number();
         }
         let shares = self.shares();
-        let repeated = 2 * shares.len() <= present;
+        let repeated = shares.len() <= 2 || 2 * shares.len() <= present;
         // Mostly numbers: the texts are categories only when there is little else.
         if self.numbers > self.texts && !(repeated && shares.len() <= MOST_MIXED) {
             return Err(self.stray_text());

@@ -82,8 +82,8 @@ impl Encoder {
     /// Learns from some rows of a table, from nothing else.
     ///
     /// With `task` unknown, a target of texts is classified, and so is one of integers of which there are
-    /// two, or at most 20 and fewer than half as many as rows. Any other target is a number to be
-    /// regressed on. With a bias a column of ones comes last in `X`.
+    /// two, or at most 20 and fewer than half as many as rows, or which are all of 0, 1, ... or 1, 2, ... with
+    /// five rows each in the mean. Any other target is a number to be regressed on. With a bias a column of ones comes last in `X`.
     ///
     /// # Errors
     /// [`Error::Table`] when there are fewer than two rows, no such target, a target missing, of one class or
@@ -306,24 +306,23 @@ impl Feature {
 
 impl Scale {
     /// Mean and deviation, without overflow for numbers up to [`LARGEST`] and without underflow; the
-    /// deviation is zero only if all numbers are equal.
+    /// deviation is zero if all numbers are equal.
     fn of(values: &[f64]) -> Self {
         let n = values.len().max(1) as f64;
-        let mean = values.iter().map(|value| value / n).sum::<f64>();
-        let farthest = values
-            .iter()
-            .map(|value| (value - mean).abs())
-            .fold(0.0, f64::max);
-        if values.iter().all(|value| *value == values[0]) || farthest == 0.0 {
-            return Self {
-                mean,
-                deviation: 0.0,
-            };
-        }
-        let squares = values
-            .iter()
-            .map(|value| ((value - mean) / farthest).powi(2));
-        let deviation = farthest * (squares.sum::<f64>() / n).sqrt();
+        let rough: f64 = values.iter().map(|value| value / n).sum();
+        // Again from nearby: what is left of a large offset is rounding.
+        let mean = rough + values.iter().map(|value| (value - rough) / n).sum::<f64>();
+        let far = |value: &f64| (value - mean).abs();
+        let farthest = values.iter().map(far).fold(0.0, f64::max);
+        let squares = values.iter().map(|value| (far(value) / farthest).powi(2));
+        let varies = values
+            .windows(2)
+            .any(|pair| pair[0] < pair[1] || pair[1] < pair[0]);
+        let deviation = if varies && farthest > 0.0 {
+            farthest * (squares.sum::<f64>() / n).sqrt()
+        } else {
+            0.0
+        };
         Self { mean, deviation }
     }
 

@@ -12,6 +12,8 @@ use crate::error::Error;
 
 /// More integers than these are a number to regress on, unless the user says otherwise.
 const MOST_CLASSES: usize = 20;
+/// Rows that a numbered class must have in the mean, where there are more than [`MOST_CLASSES`].
+const ROWS_OF_A_LABEL: usize = 5;
 /// From here on integers are not all told apart as `f64`.
 const LARGEST_LABEL: f64 = 9_007_199_254_740_992.0;
 
@@ -100,7 +102,7 @@ impl<'a> Labels<'a> {
             return Task::Regression;
         }
         let count = self.categories().len();
-        if few(count) {
+        if few(count) || self.numbered(count) {
             return Task::Classification;
         }
         if 2 * count < n {
@@ -112,10 +114,25 @@ impl<'a> Labels<'a> {
         Task::Regression
     }
 
+    /// Whether the whole numbers look like labels: all of 0, 1, ... or of 1, 2, ..., `count` of them, each
+    /// with [`ROWS_OF_A_LABEL`] rows in the mean.
+    fn numbered(&self, count: usize) -> bool {
+        let values = self.cells.iter().filter_map(|cell| match cell {
+            Cell::Number(value) => Some(*value),
+            _ => None,
+        });
+        let (least, largest) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| {
+            (a.min(v), b.max(v))
+        });
+        [0.0, 1.0].contains(&least)
+            && (largest - least - count as f64 + 1.0).abs() < 0.5
+            && ROWS_OF_A_LABEL * count <= self.cells.len()
+    }
+
     /// The names of the classes in order.
     fn classes(&self) -> Result<Vec<String>, Error> {
         for (i, cell) in self.cells.iter().enumerate() {
-            if matches!(cell, Cell::Number(value) if !(value.abs() < LARGEST_LABEL)) {
+            if matches!(cell, Cell::Number(value) if value.abs() >= LARGEST_LABEL) {
                 return Err(self.error(
                     i,
                     "numbers from 2^53 on are not told apart: name the classes by words or smaller numbers",
@@ -145,14 +162,15 @@ impl<'a> Labels<'a> {
 
     /// Mean and deviation of the values.
     fn scale(&self) -> Result<Scale, Error> {
-        let scale = Scale::of(&self.numbers()?);
+        let numbers = self.numbers()?;
+        let scale = Scale::of(&numbers);
         if scale.deviation > 0.0 {
             return Ok(scale);
         }
         Err(self.table.error(format!(
             "the target {} is {} in all {} training rows: there is nothing to learn",
             shown(&self.table.names[self.column]),
-            scale.mean,
+            numbers[0],
             self.cells.len()
         )))
     }

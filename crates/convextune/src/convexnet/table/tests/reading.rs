@@ -69,12 +69,20 @@ fn files_that_are_no_tables_are_refused_in_one_sentence() {
             "line 3 has 1 cells, but the header names 2",
         ),
         (b"a,b\n1,2,3\n", "line 2 has 3 cells"),
-        (b"a,b\n1,\"2\n3,4\n", "line 3 has"),
+        (
+            b"a,b\n1,\"2\n3\",4\n",
+            "line 2 has 3 cells, but the header names 2 columns; is a quotation",
+        ),
         (b"a,,b\n1,2,3\n", "column 2 has no name"),
         (b"a,b,a \n1,2,3\n", "columns 1 and 3 are both named `a`"),
         (b"1.5,2\n3,4\n", "numbers only"),
         (b"a\n1\n\n2\n", "line 3 is blank"),
         (b"a\n\n2\n", "line 2 is blank"),
+        (
+            b"a,b\n1,2\n3,\"4\n5,6\n",
+            "line 3: a quotation mark is left open",
+        ),
+        (b"a,\"b\n1,2\n3,4\n", "line 1: a quotation mark"),
         (b"a,b\n1,2\n3,\xff\n", "line 3 is not UTF-8"),
         (b"a,b\n1,\0\n", "binary"),
         (b"\xff\xfea\0,\0", "UTF-16"),
@@ -216,7 +224,7 @@ fn arbitrary_bytes_never_panic() {
     let path = folder.path().join("bytes");
     for turn in 0..3000 {
         let mut bytes = seeds[turn % seeds.len()].clone();
-        for _ in 0..1 + rng.next() % 6 {
+        for _ in 0..=rng.next() % 6 {
             let at = (rng.next() % bytes.len() as u64) as usize;
             match rng.next() % 4 {
                 0 => bytes[at] = pool[(rng.next() % pool.len() as u64) as usize],
