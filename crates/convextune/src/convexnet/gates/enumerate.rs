@@ -11,7 +11,8 @@
 use convextune_solve::faer::linalg::solvers::Svd;
 use convextune_solve::faer::{Mat, MatRef};
 
-use super::cells::{Row, distinct, witnesses};
+use super::cells::witnesses;
+use super::rows::{Row, distinct};
 use super::{BATCH, Collector, Gates, check_data};
 use crate::Error;
 
