@@ -41,6 +41,7 @@
 
 mod cells;
 mod enumerate;
+mod independent;
 mod rows;
 mod sample;
 #[cfg(test)]
