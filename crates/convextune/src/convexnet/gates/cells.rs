@@ -28,48 +28,26 @@
 //!
 //! A cell that is not cut keeps its witness `w`, and keeps its margin too: the ball around `w` of
 //! radius `min over s of |x_s' w|` lies in the cell, so `H` cannot be closer than that. Margins shrink
-//! with the depth of the recursion, at most `r`, and not with the number of rows.
+//! with the depth of the recursion, at most `r - 2`, and not with the number of rows.
+//!
+//! **In the plane** the recursion ends: cells lie between lines next to each other in the order of
+//! their angles, and the bisector is the witness.
 //!
 //! **Degenerate rows.** On `H` rows may become proportional (three planes through one line); the
-//! restricted arrangement keeps one of them. Whether they are is decided against a bound on the error
-//! of a row that is carried along: restricting `x` to `H` leaves `x - (x'h) h`, of length `l`, and
-//!
-//! ```text
-//!     error of the row  =  (error of x + |x'h| error of h + rounding) / l               (2)
-//! ```
-//!
-//! So rows count as dependent when a change of the data by about rounding makes them so. If two such
+//! restricted arrangement keeps one of them ([`rows`](super::rows) has how that is decided). If two such
 //! decisions contradict each other, the faces on `H` are not those of as many cells, which is seen and
 //! reported.
 //!
 //! **Cost.** Every cell beyond the first is made once, by one face, and faces are cells one dimension
 //! lower: for `n` rows in general position `O(n^(r-1))` cells, each with `n` signs that cost `r`
-//! operations, `O(n^r r)` in all.
+//! operations, `O(n^r r)` in all; `O(n log n)` in the plane.
 
 use std::collections::HashSet;
+use std::f64::consts::FRAC_PI_2;
 use std::hash::{Hash, Hasher};
 
+use super::rows::{Hyperplane, Row, Unresolved, distinct, dot, normalise};
 use crate::rng::mix;
-
-/// Rounding of one step, relative to a row's length.
-const ROUNDING: f64 = 4.0 * f64::EPSILON;
-/// Rows are one when they differ by at most so many times the sum of their errors.
-const SAFETY: f64 = 2.0;
-/// A row that is off by so much says nothing.
-const LOST: f64 = 0.01;
-
-/// The normal of a hyperplane, of length 1.
-#[derive(Clone, Debug)]
-pub(super) struct Row {
-    /// In `R^r`.
-    pub direction: Vec<f64>,
-    /// A bound on its error, to first order.
-    pub error: f64,
-}
-
-/// Decisions contradict each other: rows are so nearly dependent that rounding decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unresolved;
 
 /// A cell with a point inside.
 #[derive(Clone, Debug)]
@@ -82,6 +60,9 @@ struct Cell {
 /// One point, of length 1, in every cell with `x_1' g > 0`. `rows` are pairwise not proportional; there
 /// is at least one.
 pub(super) fn witnesses(rows: &[Row]) -> Result<Vec<Vec<f64>>, Unresolved> {
+    if rows[0].direction.len() == 2 {
+        return Ok(between_lines(rows));
+    }
     let mut cells = vec![Cell {
         witness: rows[0].direction.clone(),
         on: Signs::of(&[1.0]),
@@ -120,14 +101,25 @@ pub(super) fn witnesses(rows: &[Row]) -> Result<Vec<Vec<f64>>, Unresolved> {
 /// `x_1' g > 0`.
 fn faces(rows: &[Row], normal: &Row) -> Result<Vec<Vec<f64>>, Unresolved> {
     let plane = Hyperplane::new(normal);
-    if plane.dimension() == 1 {
-        // A line has one half.
-        let first = plane.restrict(&rows[0])?;
-        return Ok(vec![plane.lift(&first.direction)]);
-    }
     let restricted: Result<Vec<Row>, _> = rows.iter().map(|x| plane.restrict(x)).collect();
     let below = witnesses(&distinct(restricted?))?;
     Ok(below.iter().map(|w| plane.lift(w)).collect())
+}
+
+/// The same in the plane: the bisectors of lines next to each other, in the order of their angles.
+fn between_lines(rows: &[Row]) -> Vec<Vec<f64>> {
+    let first = &rows[0].direction;
+    let across = [-first[1], first[0]];
+    // Coordinates `c` along `x_1` and `s` across: the half plane has angles between -90 and 90 degrees.
+    let line = |x: &Row| (-dot(&x.direction, first) / dot(&x.direction, &across)).atan();
+    let mut angles: Vec<f64> = rows[1..].iter().map(line).collect();
+    angles.extend([-FRAC_PI_2, FRAC_PI_2]);
+    angles.sort_unstable_by(f64::total_cmp);
+    let bisector = |pair: &[f64]| {
+        let (s, c) = f64::midpoint(pair[0], pair[1]).sin_cos();
+        vec![c * first[0] + s * across[0], c * first[1] + s * across[1]]
+    };
+    angles.windows(2).map(bisector).collect()
 }
 
 /// `face + side t normal` with the `t` of (1), at most 1, of length 1.
@@ -144,106 +136,6 @@ fn step(rows: &[Row], values: &[f64], face: &[f64], normal: &[f64], side: f64) -
         .collect();
     normalise(&mut witness);
     witness
-}
-
-/// The first of every class of rows that are proportional within their errors.
-///
-/// Such rows have almost the same `|c' x|` for any `c`: after sorting by it only neighbours are compared.
-pub(super) fn distinct(rows: Vec<Row>) -> Vec<Row> {
-    let Some(first) = rows.first() else {
-        return rows;
-    };
-    let c: Vec<f64> = (0..first.direction.len() as u64)
-        .map(|j| 0.5 + mix(j) as f64 / u64::MAX as f64)
-        .collect();
-    let worst = rows.iter().map(|x| x.error).fold(0.0, f64::max);
-    let key: Vec<f64> = rows.iter().map(|x| dot(&c, &x.direction).abs()).collect();
-    let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_unstable_by(|a, b| key[*a].total_cmp(&key[*b]));
-
-    let mut keep = vec![true; rows.len()];
-    for (i, &a) in order.iter().enumerate() {
-        let reach = key[a] + norm(&c) * SAFETY * (rows[a].error + worst);
-        for &b in order[i + 1..].iter().take_while(|b| key[**b] <= reach) {
-            if proportional(&rows[a], &rows[b]) {
-                keep[a.max(b)] = false;
-            }
-        }
-    }
-    let mut keep = keep.into_iter();
-    rows.into_iter()
-        .filter(|_| keep.next() == Some(true))
-        .collect()
-}
-
-/// Whether two rows are the same or opposite, within their errors.
-fn proportional(a: &Row, b: &Row) -> bool {
-    let distance = |sign: f64| {
-        let pairs = a.direction.iter().zip(&b.direction);
-        pairs
-            .map(|(a, b)| (a - sign * b).powi(2))
-            .sum::<f64>()
-            .sqrt()
-    };
-    distance(1.0).min(distance(-1.0)) <= SAFETY * (a.error + b.error)
-}
-
-/// A hyperplane through 0 with an orthonormal basis, the first `r - 1` columns of the reflection
-/// `Q = I - v v' / (1 + |h_r|)` that takes `h` to a multiple of the last unit vector (Householder 1958).
-struct Hyperplane<'a> {
-    normal: &'a Row,
-    reflector: Vec<f64>,
-    scale: f64,
-}
-
-impl<'a> Hyperplane<'a> {
-    fn new(normal: &'a Row) -> Self {
-        let mut reflector = normal.direction.clone();
-        let mut scale = 1.0;
-        if let Some(last) = reflector.last_mut() {
-            scale = 1.0 / (1.0 + last.abs());
-            *last += 1.0f64.copysign(*last);
-        }
-        Self {
-            normal,
-            reflector,
-            scale,
-        }
-    }
-
-    /// `r - 1`.
-    fn dimension(&self) -> usize {
-        self.reflector.len() - 1
-    }
-
-    /// The row on the hyperplane, with the error (2).
-    fn restrict(&self, row: &Row) -> Result<Row, Unresolved> {
-        let mut direction = row.direction.clone();
-        self.reflect(&mut direction);
-        let along = direction.pop().unwrap_or(0.0);
-        let error = row.error + along.abs() * self.normal.error + ROUNDING;
-        let length = normalise(&mut direction);
-        if error >= LOST * length {
-            return Err(Unresolved);
-        }
-        let error = error / length;
-        Ok(Row { direction, error })
-    }
-
-    /// A point of the hyperplane in `R^r`.
-    fn lift(&self, point: &[f64]) -> Vec<f64> {
-        let mut lifted = point.to_vec();
-        lifted.push(0.0);
-        self.reflect(&mut lifted);
-        lifted
-    }
-
-    fn reflect(&self, x: &mut [f64]) {
-        let along = self.scale * dot(&self.reflector, x);
-        for (x, v) in x.iter_mut().zip(&self.reflector) {
-            *x -= along * v;
-        }
-    }
 }
 
 /// On which rows a cell is on, with a hash that follows every change, so that a set of cells is asked
@@ -284,23 +176,9 @@ impl Hash for Signs {
     }
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn norm(a: &[f64]) -> f64 {
-    dot(a, a).sqrt()
-}
-
-/// Brings `a` to length 1; returns what it was.
-fn normalise(a: &mut [f64]) -> f64 {
-    let length = norm(a);
-    a.iter_mut().for_each(|a| *a /= length);
-    length
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::rows::norm;
     use super::*;
     use convextune_testkit::Rng;
 
@@ -310,38 +188,6 @@ mod tests {
             direction: direction.iter().map(|v| v / length).collect(),
             error: 4.0 * f64::EPSILON,
         }
-    }
-
-    #[test]
-    fn restricting_drops_the_normal_and_lifting_stays_on_the_hyperplane() {
-        let mut rng = Rng::new(4);
-        for d in 2..7 {
-            let (h, x) = (unit(rng.normals(d)), unit(rng.normals(d)));
-            let plane = Hyperplane::new(&h);
-            let w = rng.normals(d - 1);
-            let lifted = plane.lift(&w);
-            assert!(dot(&lifted, &h.direction).abs() < 1e-14 * norm(&w));
-            assert!((norm(&lifted) - norm(&w)).abs() < 1e-14 * norm(&w));
-            let along = dot(&x.direction, &h.direction);
-            let length = (1.0 - along * along).sqrt();
-            let below = dot(&plane.restrict(&x).unwrap().direction, &w);
-            assert!((length * below - dot(&x.direction, &lifted)).abs() < 1e-13);
-        }
-    }
-
-    #[test]
-    fn only_the_first_of_proportional_rows_is_kept() {
-        let rows = [
-            [3.0, 4.0],
-            [1.0, 0.0],
-            [-6.0, -8.0],
-            [0.3, 0.4],
-            [0.3, 0.4 + 1e-9],
-        ];
-        let kept = distinct(rows.iter().map(|x| unit(x.to_vec())).collect());
-        let first: Vec<f64> = kept.iter().map(|x| x.direction[0]).collect();
-        assert_eq!(kept.len(), 3);
-        assert_eq!(first[..2], [0.6, 1.0]);
     }
 
     #[test]
@@ -367,6 +213,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn in_the_plane_witnesses_bisect_angles() {
+        // Lines at 90, 45, 90 + 30 and 0 degrees; the half plane is that of x_1 = (1, 0).
+        let angles = [0.0f64, -45.0, 30.0, 90.0].map(f64::to_radians);
+        let rows = angles.map(|a| unit(vec![a.cos(), a.sin()]));
+        let found = witnesses(&rows).unwrap();
+        let found: Vec<f64> = found
+            .iter()
+            .map(|w| w[1].atan2(w[0]).to_degrees())
+            .collect();
+        let expected = [-75.0, -30.0, 22.5, 67.5];
+        assert_eq!(found.len(), expected.len());
+        for (f, e) in found.iter().zip(expected) {
+            assert!((f - e).abs() < 1e-12, "{found:?}");
+        }
+        assert_eq!(witnesses(&rows[..1]).unwrap(), [[1.0, 0.0]]);
     }
 
     #[test]

@@ -11,12 +11,17 @@
 use convextune_solve::faer::linalg::solvers::Svd;
 use convextune_solve::faer::{Mat, MatRef};
 
-use super::cells::{Row, distinct, witnesses};
+use super::cells::witnesses;
+use super::independent::Independent;
+use super::rows::{Row, distinct};
 use super::{BATCH, Collector, Gates, check_data};
 use crate::Error;
 
 /// Relative rounding of scaled rows and of the decomposition, for a column.
 const ROUNDING: f64 = 4.0 * f64::EPSILON;
+
+/// Independent rows with more patterns than anyone wants.
+const MANY: usize = 64;
 
 /// The number of patterns of `n` rows in general position in a space of dimension `rank`, all-off
 /// included: `2 sum_{k < rank} C(n - 1, k)`; an upper bound for other rows. Infinite when too large for
@@ -26,7 +31,8 @@ pub fn count_bound(n: usize, rank: usize) -> f64 {
     let mut sum = 0.0;
     for k in 0..rank.min(n) {
         sum += binomial;
-        binomial *= (n - 1 - k) as f64 / (k + 1) as f64;
+        // In this order whole numbers stay exact.
+        binomial = binomial * (n - 1 - k) as f64 / (k + 1) as f64;
     }
     2.0 * sum
 }
@@ -46,17 +52,13 @@ pub fn enumerate(x: MatRef<'_, f64>, limit: usize) -> Result<Gates, Error> {
     if scaled.x.nrows() == 0 {
         return Ok(found.gates(true));
     }
+    scaled.refuse_high_rank(limit)?;
     let (basis, rows) = scaled.span()?;
     let rows = distinct(rows);
     let bound = count_bound(rows.len(), basis.ncols());
     if bound > limit as f64 {
-        return Err(Error::Usage(format!(
-            "the data ({} different rows of rank {}) have up to {} activation patterns, more than \
-             the limit of {limit}; use --gates N or --gates adaptive",
-            rows.len(),
-            basis.ncols(),
-            readable(bound)
-        )));
+        let of = format!("{} different rows of rank {}", rows.len(), basis.ncols());
+        return Err(too_many(&of, &format!("up to {}", readable(bound)), limit));
     }
     let half = witnesses(&rows).map_err(|_| unresolved())?;
     for some in half.chunks(BATCH / 2) {
@@ -76,6 +78,14 @@ pub fn enumerate(x: MatRef<'_, f64>, limit: usize) -> Result<Gates, Error> {
         return Err(unresolved());
     }
     Ok(gates)
+}
+
+/// Data of some rows with so many patterns.
+fn too_many(of: &str, count: &str, limit: usize) -> Error {
+    Error::Usage(format!(
+        "the data ({of}) have {count} activation patterns, more than the limit of {limit}; use \
+         --gates N or --gates adaptive"
+    ))
 }
 
 fn unresolved() -> Error {
@@ -116,6 +126,23 @@ impl Scaled {
             x[(rows[i], j)] * columns[j] * factors[i]
         });
         Self { x, columns, rows }
+    }
+
+    /// Refuses data with so many independent rows that their patterns alone, `2^64`, are too many. This is
+    /// known long before the rank of a large matrix is.
+    fn refuse_high_rank(&self, limit: usize) -> Result<(), Error> {
+        let order: Vec<usize> = (0..self.x.nrows()).collect();
+        let many = Independent::of(self.x.as_ref(), &order, MANY).count() == MANY;
+        let least = count_bound(MANY, MANY);
+        if many && least > limit as f64 {
+            let of = format!("{MANY} independent rows and others");
+            return Err(too_many(
+                &of,
+                &format!("at least {}", readable(least)),
+                limit,
+            ));
+        }
+        Ok(())
     }
 
     /// An orthonormal basis of the span of the rows (`d x r`) and the rows in it, of length 1.

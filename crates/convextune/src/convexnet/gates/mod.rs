@@ -41,6 +41,8 @@
 
 mod cells;
 mod enumerate;
+mod independent;
+mod rows;
 mod sample;
 #[cfg(test)]
 mod tests;

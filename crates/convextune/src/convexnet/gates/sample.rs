@@ -11,19 +11,29 @@
 //! again and again and small ones hardly ever.
 //!
 //! **Null vectors.** `r - 1` independent samples leave one direction of the row space with
-//! `x_s' v = 0` for all of them: an edge of the arrangement, at which `2^(r-1)` cells meet. A step off it,
+//! `x_s' v = 0` for all of them: an edge of the arrangement, at which `2^(r-1)` cells meet in general
+//! position. A step off it,
 //!
 //! ```text
 //!     g = v + e t ,     e = 1/2 min over other samples of |x_s' v| / |x_s' t| ,             (1)
 //! ```
 //!
-//! with a normal `t` goes into one of these, the sign of every other sample kept. A cell is then found
-//! as often as it has edges, however thin it is. The edges come `r` at a time: for `r` independent samples
-//! `B' = Q R` (a row of `B` is a sample), column `k` of `Q R^-T` is orthogonal to all samples but the `k`-th.
-//! Each edge gives two gates, one for `t` and one for `-t`; that costs `O(r d + n d)` a gate.
+//! goes into one of these, the sign of every other sample kept. The edges come `r` at a time: take `r`
+//! independent samples, of length 1, as the rows of `B`, and `B V = I` with `V` in their span. Column
+//! `v_k` is orthogonal to all samples but the `k`-th, and
+//!
+//! ```text
+//!     t = sum over j != k of  s_j v_j ,     s_j = 1 or -1 at random ,                       (2)
+//! ```
+//!
+//! has `x_j' t = s_j`: all cells at the edge are as likely, and a cell is found as often as it has edges,
+//! however thin it is. Each edge gives two gates, one for `t` and one for `-t`; `r` edges cost `O(r^2 d)` to
+//! find and `O(r n d)` to step off.
 
 use convextune_solve::faer::{Mat, MatRef};
 
+use super::independent::{DEPENDENT, Independent};
+use super::rows::norm;
 use super::{BATCH, Collector, Gates};
 use crate::convexnet::Sampler;
 use crate::rng::Rng;
@@ -32,8 +42,6 @@ use crate::rng::Rng;
 const DRAWS: usize = 20;
 /// ... as if there were at least so many wanted.
 const FEW: usize = 50;
-/// A sample adds nothing to others when its part outside their span is so short.
-const DEPENDENT: f64 = 1e-9;
 /// The least step off an edge: a shorter one could be lost in rounding.
 const LEAST_STEP: f64 = 1e-6;
 /// The shortest window, if there are so many features.
@@ -115,7 +123,10 @@ struct Edges<'a> {
     order: Vec<usize>,
     /// The rank of `x`, once it is known.
     rank: Option<usize>,
-    waiting: Vec<Vec<f64>>,
+    /// Edges beside which no gate has been taken yet.
+    waiting: Vec<Edge>,
+    /// Gates that have been made, the next one last.
+    gates: Vec<Vec<f64>>,
 }
 
 impl<'a> Edges<'a> {
@@ -125,126 +136,85 @@ impl<'a> Edges<'a> {
             order: (0..x.nrows()).collect(),
             rank: None,
             waiting: Vec::new(),
+            gates: Vec::new(),
         }
     }
 
     fn next(&mut self, rng: &mut Rng) -> Vec<f64> {
-        if self.waiting.is_empty() {
-            self.waiting = self.fill(rng);
+        if self.gates.is_empty() {
+            if self.waiting.is_empty() {
+                rng.shuffle(&mut self.order);
+                let rank = self.rank.unwrap_or(self.x.ncols());
+                let samples = Independent::of(self.x, &self.order, rank);
+                self.rank = Some(samples.count());
+                self.waiting = directions(&samples.dual(), rng);
+            }
+            let left = self.waiting.len().saturating_sub(BATCH / 2);
+            let edges = self.waiting.split_off(left);
+            self.gates = self.beside(&edges, rng);
         }
         // Nothing but zero rows: any gate will do.
-        let gate = self.waiting.pop();
+        let gate = self.gates.pop();
         gate.unwrap_or_else(|| vec![0.0; self.x.ncols()])
     }
 
-    /// The gates beside the edges of one random set of independent samples.
-    fn fill(&mut self, rng: &mut Rng) -> Vec<Vec<f64>> {
-        rng.shuffle(&mut self.order);
-        let edges = self.independent().dual();
+    /// Two gates beside each of `edges`.
+    fn beside(&self, edges: &[Edge], rng: &mut Rng) -> Vec<Vec<f64>> {
+        let v = Mat::from_fn(self.x.ncols(), edges.len(), |j, k| edges[k].v[j]);
+        let t = Mat::from_fn(self.x.ncols(), edges.len(), |j, k| edges[k].t[j]);
+        let (off, along) = (self.x * &v, self.x * &t);
+        let lengths: Vec<f64> = self.x.row_iter().map(|row| row.norm_l2()).collect();
         let mut gates = Vec::with_capacity(2 * edges.len());
-        for v in edges {
-            let t: Vec<f64> = v.iter().map(|_| rng.normal()).collect();
-            let orientation = if rng.uniform() < 0.5 { 1.0 } else { -1.0 };
-            let step = self.step(&v, &t);
+        for (k, Edge { v, t }) in edges.iter().enumerate() {
+            // `e` of (1), with bounds.
+            let unit = 1.0 / norm(t).max(1.0);
+            let mut step = unit;
+            for (s, length) in lengths.iter().enumerate() {
+                if off[(s, k)].abs() > DEPENDENT * length {
+                    let room = off[(s, k)].abs() / along[(s, k)].abs().max(f64::MIN_POSITIVE);
+                    step = step.min(0.5 * room);
+                }
+            }
+            let step = step.max(LEAST_STEP * unit);
+            let orientation = sign(rng);
             for side in [step, -step] {
-                let pairs = v.iter().zip(&t);
+                let pairs = v.iter().zip(t);
                 gates.push(pairs.map(|(v, t)| orientation * v + side * t).collect());
             }
         }
         gates
     }
-
-    /// `e` of (1).
-    fn step(&self, v: &[f64], t: &[f64]) -> f64 {
-        let along = |s: usize, g: &[f64]| {
-            let row = self.x.row(s);
-            row.iter().zip(g).map(|(x, g)| x * g).sum::<f64>().abs()
-        };
-        let mut step = norm(v) / norm(t).max(f64::MIN_POSITIVE);
-        let least = LEAST_STEP * step;
-        for s in 0..self.x.nrows() {
-            let off = along(s, v);
-            if off > DEPENDENT * self.x.row(s).norm_l2() * norm(v) {
-                step = step.min(0.5 * off / along(s, t).max(f64::MIN_POSITIVE));
-            }
-        }
-        step.max(least)
-    }
-
-    /// As many independent samples as there are, taken in the present order (Gram and Schmidt, twice).
-    fn independent(&mut self) -> Factor {
-        let mut factor = Factor::default();
-        let enough = self.rank.unwrap_or(self.x.ncols());
-        for s in &self.order {
-            if factor.basis.len() == enough {
-                break;
-            }
-            factor.append(self.x.row(*s).iter().copied().collect());
-        }
-        self.rank = Some(factor.basis.len());
-        factor
-    }
 }
 
-/// `B' = Q R` of samples of length 1, `Q` and `R` by columns; column `k` of `R` has `k + 1` entries.
-#[derive(Default)]
-struct Factor {
-    basis: Vec<Vec<f64>>,
-    triangle: Vec<Vec<f64>>,
+/// An edge with a way off it.
+struct Edge {
+    /// Of length 1.
+    v: Vec<f64>,
+    /// Of length 1 or more; 0 when the rank is 1.
+    t: Vec<f64>,
 }
 
-impl Factor {
-    /// Adds a sample, unless it depends on the others.
-    fn append(&mut self, mut q: Vec<f64>) {
-        let length = norm(&q);
-        if length == 0.0 {
-            return;
-        }
-        q.iter_mut().for_each(|v| *v /= length);
-        let mut column = vec![0.0; self.basis.len()];
-        for _ in 0..2 {
-            for (basis, r) in self.basis.iter().zip(&mut column) {
-                let along: f64 = basis.iter().zip(&q).map(|(b, q)| b * q).sum();
-                q.iter_mut().zip(basis).for_each(|(q, b)| *q -= along * b);
-                *r += along;
+/// Edge `k` for each column `v_k` of `dual`, with a random `t` of (2).
+fn directions(dual: &[Vec<f64>], rng: &mut Rng) -> Vec<Edge> {
+    let mut edges = Vec::with_capacity(dual.len());
+    for (k, v) in dual.iter().enumerate() {
+        let mut t = vec![0.0; v.len()];
+        for (j, other) in dual.iter().enumerate() {
+            if j != k {
+                let s = sign(rng);
+                t.iter_mut().zip(other).for_each(|(t, v)| *t += s * v);
             }
         }
-        let rest = norm(&q);
-        if rest > DEPENDENT {
-            q.iter_mut().for_each(|v| *v /= rest);
-            column.push(rest);
-            self.basis.push(q);
-            self.triangle.push(column);
-        }
+        let length = norm(v);
+        let v = v.iter().map(|v| v / length).collect();
+        edges.push(Edge { v, t });
     }
-
-    /// The columns of `Q R^-T`, each of length 1: column `k` solves `B v = e_k`, up to its length.
-    fn dual(&self) -> Vec<Vec<f64>> {
-        let r = self.basis.len();
-        let mut columns = Vec::with_capacity(r);
-        for k in 0..r {
-            // R' c = e_k, forwards; then v = Q c.
-            let mut c = vec![0.0; r];
-            c[k] = 1.0 / self.triangle[k][k];
-            for i in k + 1..r {
-                let before = self.triangle[i][k..i].iter().zip(&c[k..i]);
-                let sum: f64 = before.map(|(t, c)| t * c).sum();
-                c[i] = -sum / self.triangle[i][i];
-            }
-            let mut v = vec![0.0; self.basis[k].len()];
-            for (basis, c) in self.basis.iter().zip(&c).skip(k) {
-                v.iter_mut().zip(basis).for_each(|(v, b)| *v += c * b);
-            }
-            let length = norm(&v);
-            v.iter_mut().for_each(|v| *v /= length);
-            columns.push(v);
-        }
-        columns
-    }
+    edges
 }
 
-fn norm(v: &[f64]) -> f64 {
-    v.iter().map(|v| v * v).sum::<f64>().sqrt()
+/// 1 or -1.
+fn sign(rng: &mut Rng) -> f64 {
+    if rng.uniform() < 0.5 { 1.0 } else { -1.0 }
 }
 
 #[cfg(test)]
@@ -261,8 +231,7 @@ mod tests {
         let mut edges = Edges::new(x.as_ref());
         let mut rng = Rng::new(3, "test");
         for _ in 0..20 {
-            let gates = edges.fill(&mut rng);
-            assert_eq!(gates.len(), 6);
+            let gates: Vec<_> = (0..6).map(|_| edges.next(&mut rng)).collect();
             for pair in gates.chunks(2) {
                 let score = |s: usize, g: &[f64]| -> f64 {
                     x.row(s).iter().zip(g).map(|(x, g)| x * g).sum()
@@ -276,5 +245,22 @@ mod tests {
                 assert_eq!((on_the_edge, turned), (2, 2));
             }
         }
+    }
+
+    /// Three planes with cells of very different sizes: all eight have three edges.
+    #[test]
+    fn thin_cells_are_found_as_often_as_wide_ones() {
+        let rows = [[1.0, 0.0, 0.0], [1.0, 1e-4, 0.0], [0.3, -2.0, 0.1]];
+        let x = Mat::from_fn(3, 3, |s, j| rows[s][j]);
+        let mut edges = Edges::new(x.as_ref());
+        let mut rng = Rng::new(5, "test");
+        let mut counts = [0; 8];
+        for _ in 0..1600 {
+            let g = edges.next(&mut rng);
+            let score = |s: usize| -> f64 { x.row(s).iter().zip(&g).map(|(x, g)| x * g).sum() };
+            let pattern = (0..3).map(|s| usize::from(score(s) > 0.0) << s);
+            counts[pattern.sum::<usize>()] += 1;
+        }
+        assert!(counts.iter().all(|c| (140..260).contains(c)), "{counts:?}");
     }
 }

@@ -1,44 +1,10 @@
-//! Enumeration against independent ways to find patterns, and samplers against what they promise.
+//! Enumeration against independent ways to find or count patterns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use convextune_solve::faer::Mat;
-use convextune_solve::gated::Patterns;
-use convextune_testkit::Rng;
-
-use super::{Gates, count_bound, enumerate, given, sample};
+use super::*;
 use crate::Error;
-use crate::convexnet::Sampler;
-
-const LIMIT: usize = 100_000;
-
-fn normal(n: usize, d: usize, seed: u64) -> Mat<f64> {
-    let mut rng = Rng::new(seed);
-    Mat::from_fn(n, d, |_, _| rng.normal())
-}
-
-fn with_bias(x: &Mat<f64>) -> Mat<f64> {
-    let bias = x.ncols();
-    Mat::from_fn(
-        x.nrows(),
-        bias + 1,
-        |s, j| if j == bias { 1.0 } else { x[(s, j)] },
-    )
-}
-
-fn rows<const D: usize>(rows: &[[f64; D]]) -> Mat<f64> {
-    Mat::from_fn(rows.len(), D, |s, j| rows[s][j])
-}
-
-/// The patterns as sets of samples.
-fn set(patterns: &Patterns) -> BTreeSet<Vec<bool>> {
-    let pattern = |i| {
-        (0..patterns.samples())
-            .map(|s| patterns.get(i, s))
-            .collect()
-    };
-    (0..patterns.len()).map(pattern).collect()
-}
+use crate::convexnet::gates::{count_bound, enumerate};
 
 /// The patterns of open cells but all-off, by trying all sign vectors of the non-zero rows.
 fn by_trying_all(x: &Mat<f64>) -> BTreeSet<Vec<bool>> {
@@ -87,17 +53,6 @@ fn attainable(mut rows: Vec<Vec<f64>>) -> bool {
     rows.is_empty()
 }
 
-/// That gates are what they claim to be, whatever made them.
-fn check(x: &Mat<f64>, gates: &Gates) {
-    assert_eq!(gates.vectors.nrows(), x.ncols());
-    assert_eq!(gates.vectors.ncols(), gates.patterns.len());
-    assert_eq!(
-        Patterns::of(x.as_ref(), gates.vectors.as_ref()),
-        gates.patterns
-    );
-    assert_eq!(gates.patterns.distinct().len(), gates.patterns.len());
-}
-
 /// A few hundred thousand random gates, as patterns.
 fn by_sampling(x: &Mat<f64>, draws: usize, seed: u64) -> BTreeSet<Vec<bool>> {
     let gates = normal(x.ncols(), draws, seed);
@@ -144,11 +99,9 @@ fn in_general_position_the_count_is_the_formula_and_holds_every_sampled_pattern(
         let gates = enumerate(x.as_ref(), LIMIT).unwrap();
         check(&x, &gates);
         let rank = d.min(n);
-        if d > 1 {
-            let all_off = usize::from(set(&gates.patterns).contains(&vec![true; n]));
-            let count = (gates.patterns.len() + all_off) as f64;
-            assert!((count - count_bound(n, rank)).abs() < 0.5, "n {n}, d {d}");
-        }
+        let all_off = usize::from(set(&gates.patterns).contains(&vec![true; n]));
+        let count = (gates.patterns.len() + all_off) as f64;
+        assert!((count - count_bound(n, rank)).abs() < 0.5, "n {n}, d {d}");
         let sampled = by_sampling(&x, 20_000, n as u64);
         assert!(sampled.is_subset(&set(&gates.patterns)), "n {n}, d {d}");
     }
@@ -213,9 +166,12 @@ fn degenerate_data_agree_with_trying_all_sign_vectors() {
     // Small whole numbers, with and without a bias.
     let mut rng = Rng::new(2);
     for trial in 0..60 {
-        let (n, d) = (1 + trial % 8, 1 + trial % 4);
+        let (n, d) = (1 + trial % 8, 1 + trial % 3);
         let x = Mat::from_fn(n, d, |_, _| (2.5 * rng.symmetric()).round());
         cases.push(if trial % 3 == 0 { with_bias(&x) } else { x });
+    }
+    for n in [5, 6, 6] {
+        cases.push(Mat::from_fn(n, 4, |_, _| (1.5 * rng.symmetric()).round()));
     }
     for (i, x) in cases.iter().enumerate() {
         let gates = enumerate(x.as_ref(), LIMIT).unwrap();
@@ -233,8 +189,19 @@ fn scale_columns(x: &Mat<f64>) -> Mat<f64> {
     })
 }
 
+/// The example of the module: a gate on a hyperplane can have a pattern that no cell has.
 #[test]
-fn dependent_rows_in_eight_dimensions_are_counted_exactly() {
+fn patterns_of_gates_on_hyperplanes_are_not_among_all() {
+    let x = rows(&[[1.0, 0.0], [-1.0, 0.0], [1.0, 1.0]]);
+    let on_a_hyperplane = given(x.as_ref(), rows(&[[0.0], [1.0]]).as_ref()).unwrap();
+    let pattern = set(&on_a_hyperplane.patterns);
+    assert_eq!(pattern, BTreeSet::from([vec![false, false, true]]));
+    let all = set(&enumerate(x.as_ref(), LIMIT).unwrap().patterns);
+    assert!(all.len() == 4 && all.is_disjoint(&pattern));
+}
+
+#[test]
+fn hyperplanes_of_all_pairs_have_a_cell_for_every_order() {
     // The hyperplanes g_i = g_j have a cell for every order of the coordinates: 6! of them.
     let pairs: Vec<(usize, usize)> = (0..6).flat_map(|i| (0..i).map(move |j| (i, j))).collect();
     let entry = |s: usize, j: usize| {
@@ -267,6 +234,12 @@ fn too_many_patterns_and_bad_numbers_are_refused_in_one_sentence() {
          the limit of 100000; use --gates N or --gates adaptive"
     );
     assert!(count_bound(100_000, 5_000).is_infinite());
+    let x = normal(80, 90, 1);
+    assert_eq!(
+        message(enumerate(x.as_ref(), LIMIT)),
+        "the data (64 independent rows and others) have at least 1.8e19 activation patterns, more \
+         than the limit of 100000; use --gates N or --gates adaptive"
+    );
     let mut x = normal(5, 2, 1);
     x[(3, 1)] = f64::NAN;
     assert_eq!(
@@ -285,94 +258,128 @@ fn too_many_patterns_and_bad_numbers_are_refused_in_one_sentence() {
     }
 }
 
-#[test]
-fn given_gates_are_checked_and_made_distinct() {
-    let x = rows(&[[1.0, 1.0], [-1.0, 1.0], [2.0, 1.0]]);
-    let vectors = rows(&[[1.0, 2.0, 0.0, -1.0], [0.0, 0.0, -1.0, 0.0]]);
-    let gates = given(x.as_ref(), vectors.as_ref()).unwrap();
-    check(&x, &gates);
-    assert!(!gates.exhaustive);
-    assert_eq!(gates.vectors, rows(&[[1.0, -1.0], [0.0, 0.0]]));
-
-    let message = |vectors: &Mat<f64>| given(x.as_ref(), vectors.as_ref()).unwrap_err().to_string();
-    assert!(message(&normal(3, 2, 1)).starts_with("a gate has 3 numbers, but a sample has 2"));
-    assert!(message(&rows(&[[0.0], [-1.0]])).starts_with("none of the given gates"));
-    assert_eq!(
-        message(&rows(&[[0.0, 1.0], [1.0, f64::INFINITY]])),
-        "number 2 of gate 2 is not finite"
-    );
-}
-
-const SAMPLERS: [Sampler; 4] = [
-    Sampler::Gaussian,
-    Sampler::NullVector,
-    Sampler::Sparse,
-    Sampler::Convolutional,
-];
-
-#[test]
-fn samples_are_distinct_seeded_and_grow_from_the_front() {
-    let x = with_bias(&normal(40, 9, 5));
-    for sampler in SAMPLERS {
-        let draw = |count, seed| sample(x.as_ref(), true, sampler, count, seed);
-        let gates = draw(100, 1);
-        check(&x, &gates);
-        assert_eq!(gates.patterns.len(), 100, "{sampler:?}");
-        assert_eq!(gates.vectors, draw(100, 1).vectors);
-        assert_ne!(gates.vectors, draw(100, 2).vectors);
-        assert_eq!(gates.vectors.subcols(0, 30), draw(30, 1).vectors);
-    }
-}
-
-#[test]
-fn sampling_ends_when_there_are_no_more_patterns_or_none_at_all() {
-    for sampler in SAMPLERS {
-        let line = rows(&[[1.0], [2.0], [-1.0], [0.0]]);
-        let gates = sample(line.as_ref(), false, sampler, 10, 0);
-        check(&line, &gates);
-        assert_eq!(gates.patterns.len(), 2, "{sampler:?}");
-        for empty in [Mat::zeros(4, 3), Mat::zeros(0, 3), Mat::zeros(3, 0)] {
-            for bias in [false, true] {
-                let gates = sample(empty.as_ref(), bias, sampler, 10, 0);
-                assert!(gates.patterns.is_empty(), "{sampler:?}");
+/// Cells of planes through 0 in space: `2 (1 + sum over the lines in which they meet of (planes - 1))`, the
+/// count of regions of lines in the projective plane. In whole numbers, so degenerate data are exact.
+fn cells_in_space(rows: &[[i64; 3]]) -> usize {
+    let mut planes: Vec<[i64; 3]> = rows.iter().filter_map(primitive).collect();
+    planes.sort_unstable();
+    planes.dedup();
+    let cross = |a: &[i64; 3], b: &[i64; 3]| {
+        let minor = |i: usize, j: usize| a[i] * b[j] - a[j] * b[i];
+        [minor(1, 2), minor(2, 0), minor(0, 1)]
+    };
+    let mut on_line: BTreeMap<[i64; 3], BTreeSet<usize>> = BTreeMap::new();
+    for (i, a) in planes.iter().enumerate() {
+        for (j, b) in planes.iter().enumerate().take(i) {
+            if let Some(line) = primitive(&cross(a, b)) {
+                on_line.entry(line).or_default().extend([i, j]);
             }
         }
-        let one = sample(Mat::<f64>::identity(1, 1).as_ref(), true, sampler, 3, 0);
-        assert_eq!(one.patterns.len(), 1, "{sampler:?}");
+    }
+    2 * (1 + on_line
+        .values()
+        .map(|planes| planes.len() - 1)
+        .sum::<usize>())
+}
+
+/// The shortest whole-number vector of the same line, its first entry that is not 0 positive; none for 0.
+fn primitive(v: &[i64; 3]) -> Option<[i64; 3]> {
+    fn gcd(a: i64, b: i64) -> i64 {
+        if b == 0 { a.abs() } else { gcd(b, a % b) }
+    }
+    let first = v.iter().find(|v| **v != 0)?;
+    let common = v.iter().fold(0, |g, v| gcd(g, *v)) * first.signum();
+    Some(v.map(|v| v / common))
+}
+
+#[test]
+fn whole_numbers_in_space_have_the_cells_that_exact_arithmetic_counts() {
+    assert_eq!(cells_in_space(&[[1, 0, 0], [0, 1, 0], [0, 0, 1]]), 8);
+    assert_eq!(cells_in_space(&[[1, 0, 0], [0, 1, 0], [2, 2, 0]]), 6);
+    let mut rng = Rng::new(6);
+    for (n, size) in [(10, 1.5), (30, 2.5), (60, 3.5), (60, 6.5), (100, 2.5)] {
+        for bias in [false, true] {
+            let mut entry = || (size * rng.symmetric()).round() as i64;
+            let data: Vec<[i64; 3]> = (0..n)
+                .map(|_| [entry(), entry(), if bias { 1 } else { entry() }])
+                .collect();
+            let x = Mat::from_fn(n, 3, |s, j| data[s][j] as f64);
+            // The same data in other units: sums and products round.
+            let y = Mat::from_fn(n, 3, |s, j| {
+                let shift = if j < 2 && bias { 0.7 } else { 0.0 };
+                (x[(s, j)] - shift) / [0.3, 170.0, 1.0][j]
+            });
+            for x in [x, y] {
+                let gates = enumerate(x.as_ref(), LIMIT).unwrap();
+                check(&x, &gates);
+                let zero = |s: &usize| (0..3).all(|j| x[(*s, j)] == 0.0);
+                let nonzero = n - (0..n).filter(zero).count();
+                let all_on = (0..gates.patterns.len()).any(|i| gates.patterns.count(i) == nonzero);
+                let cells = gates.patterns.len() + usize::from(all_on);
+                assert_eq!(
+                    cells,
+                    cells_in_space(&data),
+                    "n {n}, size {size}, bias {bias}"
+                );
+            }
+        }
     }
 }
 
+/// The closed cones of the patterns cover all weights, those on hyperplanes too, but for weights that
+/// switch nothing on.
 #[test]
-fn sparse_gates_have_few_features_and_windows_are_windows() {
-    let x = with_bias(&normal(200, 20, 6));
-    let support = |sampler| -> Vec<Vec<usize>> {
-        let g = sample(x.as_ref(), true, sampler, 300, 3).vectors;
-        let nonzero = |i| (0..20).filter(|j| g[(*j, i)] != 0.0).collect();
-        assert!(
-            (0..300).all(|i| g[(20, i)] != 0.0),
-            "the bias is always there"
-        );
-        (0..300).map(nonzero).collect()
-    };
-    let sparse = support(Sampler::Sparse);
-    let sizes: BTreeSet<usize> = sparse.iter().map(Vec::len).collect();
-    assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    assert_eq!(
-        sparse.concat().into_iter().collect::<BTreeSet<_>>().len(),
-        20
-    );
-    let windows: BTreeSet<Vec<usize>> = support(Sampler::Convolutional).into_iter().collect();
-    let expected = (0..16).map(|first| (first..first + 5).collect());
-    assert_eq!(windows, expected.collect());
+fn every_relu_neuron_has_a_pattern_among_all() {
+    let mut rng = Rng::new(3);
+    for trial in 0..30 {
+        let x = Mat::from_fn(9, 2 + trial % 2, |_, _| (2.5 * rng.symmetric()).round());
+        let patterns = enumerate(x.as_ref(), LIMIT).unwrap().patterns;
+        for _ in 0..100 {
+            let u = Mat::from_fn(x.ncols(), 1, |_, _| (2.5 * rng.symmetric()).round());
+            let scores = &x * &u;
+            let score = |s: usize| scores[(s, 0)];
+            let inside =
+                |i| (0..9).all(|s| score(s) == 0.0 || patterns.get(i, s) == (score(s) > 0.0));
+            let off = (0..9).all(|s| score(s) <= 0.0);
+            assert!(off || (0..patterns.len()).any(inside), "{x:?} {u:?}");
+        }
+    }
 }
 
-/// The point of null vectors: thin cells are found as well as wide ones.
+/// Rows that are closer and closer: they are different, then rounding decides (and
+/// the data are refused, or not), then they are one.
 #[test]
-fn gates_beside_edges_find_every_pattern_where_normal_ones_do_not() {
-    let x = normal(12, 3, 8);
-    let all = enumerate(x.as_ref(), LIMIT).unwrap().patterns.len();
-    let draw = |sampler| sample(x.as_ref(), false, sampler, 134, 1).patterns.len();
-    // 20 draws for each of 134.
-    assert_eq!(draw(Sampler::NullVector), all);
-    assert!(draw(Sampler::Gaussian) < all, "{all}");
+fn nearly_dependent_rows_are_different_then_perhaps_refused_then_one() {
+    let three_near = |e: f64| {
+        rows(&[
+            [1.0, 0.0, 0.0],
+            [1.0, e, 0.0],
+            [1.0, 0.0, e],
+            [0.0, 1.0, 0.5],
+        ])
+    };
+    let nearly_collinear =
+        |e: f64| with_bias(&rows(&[[0.1, 0.3], [0.2, 0.6], [0.3 + e, 0.9], [0.7, 0.1]]));
+    let outcomes = |case: &dyn Fn(f64) -> Mat<f64>| -> Vec<usize> {
+        let count = |k: i32| {
+            let x = case(10f64.powi(-k));
+            match enumerate(x.as_ref(), LIMIT) {
+                Ok(gates) => {
+                    check(&x, &gates);
+                    Some(gates.patterns.len())
+                }
+                Err(e) => {
+                    assert!(e.to_string().contains("nearly, but not exactly, dependent"));
+                    None
+                }
+            }
+        };
+        let mut outcomes: Vec<_> = (2..20).map(count).collect();
+        assert!(outcomes[..8].iter().all(Option::is_some), "{outcomes:?}");
+        outcomes.dedup();
+        assert!(outcomes.len() <= 3, "{outcomes:?}");
+        outcomes.into_iter().flatten().collect()
+    };
+    assert_eq!(outcomes(&three_near), [13, 3]);
+    assert_eq!(outcomes(&nearly_collinear), [13, 11]);
 }
