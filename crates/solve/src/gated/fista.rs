@@ -56,7 +56,7 @@ pub(super) fn solve(
     warm: &[Neuron],
     observe: &(dyn Fn(Round) -> ControlFlow<()> + Sync),
 ) -> Result<Reached, SolveError> {
-    let mut descent = Descent::new(problem, warm)?;
+    let mut descent = Descent::new(problem, warm);
     let mut rounds = Vec::new();
     let mut interrupted = false;
     let mut steps = STEPS.0;
@@ -109,7 +109,7 @@ struct Descent<'a> {
 }
 
 impl<'a> Descent<'a> {
-    fn new(problem: &'a Problem, warm: &[Neuron]) -> Result<Self, SolveError> {
+    fn new(problem: &'a Problem, warm: &[Neuron]) -> Self {
         let (n, d) = (problem.matrix.samples(), problem.matrix.features());
         let (mut columns, mut signs) = (Vec::new(), Vec::new());
         for gate in 0..problem.matrix.gates() {
@@ -170,7 +170,7 @@ impl<'a> Descent<'a> {
         };
         descent.point.z = descent.outputs(&descent.point.u, &descent.point.b);
         descent.previous = descent.point.clone();
-        Ok(descent)
+        descent
     }
 
     /// `Z(U, b)`, from the columns that are not zero.
