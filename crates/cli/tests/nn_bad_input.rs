@@ -113,10 +113,8 @@ fn tables_that_cannot_be_learned_from() {
     ] {
         place.write(name, &text);
     }
-    let numbers = "x,class\n".to_owned()
-        + &(0..30)
-            .map(|i| format!("{i},{}\n", i % 2))
-            .collect::<String>();
+    let numbers: Vec<String> = (0..30).map(|i| format!("{i},{}", i % 2)).collect();
+    let numbers = format!("x,class\n{}\n", numbers.join("\n"));
     place.write("stray.csv", &numbers.replace("7,1", "seven,1"));
     place.write("level.csv", "a,price\n1,5.5\n2,5.5\n3,5.5\n");
     fs::write(place.path("binary.csv"), b"a,b\0\x01\x02").unwrap();

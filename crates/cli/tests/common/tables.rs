@@ -92,3 +92,15 @@ pub fn npy(rows: usize, columns: usize, values: &[f64]) -> Vec<u8> {
     bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
     bytes
 }
+
+/// A number of a JSON object.
+pub fn number(value: &serde_json::Value, key: &str) -> f64 {
+    value[key]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{key} of {value}"))
+}
+
+/// That two numbers agree but for so large a share.
+pub fn close(a: f64, b: f64, tolerance: f64) {
+    assert!((a - b).abs() <= tolerance * b.abs(), "{a} and {b}");
+}
