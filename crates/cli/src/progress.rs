@@ -1,8 +1,8 @@
 //! Progress on standard error: bars on a terminal, now and then a line elsewhere, nothing when
 //! asked to be quiet.
 
-use std::cell::RefCell;
 use std::io::IsTerminal;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use convextune::progress::Reporter;
@@ -46,7 +46,7 @@ struct State {
 pub struct Terminal {
     tolerance: f64,
     quiet: bool,
-    state: RefCell<State>,
+    state: Mutex<State>,
 }
 
 impl Terminal {
@@ -57,7 +57,7 @@ impl Terminal {
             (false, true) => Sink::Bar(None),
             (false, false) => Sink::Lines { last: None },
         };
-        let state = RefCell::new(State {
+        let state = Mutex::new(State {
             sink,
             stage: None,
             prefix: String::new(),
@@ -72,17 +72,40 @@ impl Terminal {
     /// Puts `prefix` before the names of all stages to come.
     pub fn set_prefix(&self, prefix: &str) {
         self.finish();
-        self.state.borrow_mut().prefix = format!("{prefix}: ");
+        self.lock().prefix = format!("{prefix}: ");
     }
 
     /// Ends the current stage and clears its bar.
     pub fn finish(&self) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.lock();
         state.stage = None;
         if let Sink::Bar(bar) = &mut state.sink
             && let Some(bar) = bar.take()
         {
             bar.finish_and_clear();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows that an iteration ended with `figure`, which comes down from 1 to the tolerance.
+    fn figure(&self, iteration: usize, what: &str, figure: f64) {
+        let state = &mut *self.lock();
+        let Some(stage) = &mut state.stage else {
+            return;
+        };
+        stage.figure = format!("iteration {iteration}, {what} {figure:.1e}");
+        match &mut state.sink {
+            Sink::Bar(Some(bar)) => {
+                if bar.length() == Some(STEPS) {
+                    bar.set_position(self.position(figure));
+                }
+                bar.set_message(stage.figure.clone());
+            }
+            Sink::Bar(None) | Sink::Nowhere => {}
+            Sink::Lines { last } => line(stage, last),
         }
     }
 
@@ -96,7 +119,7 @@ impl Terminal {
 impl Reporter for Terminal {
     fn stage(&self, name: &str, total: u64) {
         self.finish();
-        let state = &mut *self.state.borrow_mut();
+        let state = &mut *self.lock();
         let name = format!("{}{name}", state.prefix);
         if let Sink::Bar(bar) = &mut state.sink {
             *bar = Some(new_bar(&name, total));
@@ -112,7 +135,7 @@ impl Reporter for Terminal {
     }
 
     fn advance(&self, items: u64) {
-        let state = &mut *self.state.borrow_mut();
+        let state = &mut *self.lock();
         let Some(stage) = &mut state.stage else {
             return;
         };
@@ -127,25 +150,15 @@ impl Reporter for Terminal {
     }
 
     fn iteration(&self, record: &Record) {
-        let state = &mut *self.state.borrow_mut();
-        let Some(stage) = &mut state.stage else {
-            return;
-        };
         let (what, figure) = match record.relative_gradient_norm {
             Some(norm) => ("relative gradient norm", norm),
             None => ("relative residual", record.relative_residual),
         };
-        stage.figure = format!("iteration {}, {what} {figure:.1e}", record.iteration);
-        match &mut state.sink {
-            Sink::Bar(Some(bar)) => {
-                if bar.length() == Some(STEPS) {
-                    bar.set_position(self.position(figure));
-                }
-                bar.set_message(stage.figure.clone());
-            }
-            Sink::Bar(None) | Sink::Nowhere => {}
-            Sink::Lines { last } => line(stage, last),
-        }
+        self.figure(record.iteration, what, figure);
+    }
+
+    fn gap(&self, iteration: usize, relative_duality_gap: f64) {
+        self.figure(iteration, "relative duality gap", relative_duality_gap);
     }
 
     fn note(&self, text: &str) {
@@ -153,7 +166,7 @@ impl Reporter for Terminal {
             return;
         }
         let say = || eprintln!("convextune: note: {}", crate::failure::one_line(text));
-        match &self.state.borrow().sink {
+        match &self.lock().sink {
             Sink::Bar(Some(bar)) => bar.suspend(say),
             _ => say(),
         }

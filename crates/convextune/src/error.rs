@@ -43,4 +43,12 @@ pub enum Error {
         /// Why, and the way out.
         reason: String,
     },
+    /// A table, matrix or folds file that cannot be used.
+    #[error("{path}: {reason}")]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, why, and the way out.
+        reason: String,
+    },
 }

@@ -12,10 +12,13 @@ use convextune_model::backbones::by_name;
 use convextune_model::graph::{Network, NodeId};
 use convextune_model::images::{SplitOrigin, Transform};
 use convextune_model::ops::{Op, Role};
-use convextune_model::weights::{NamedTensor, read_safetensors_with_metadata, write_safetensors};
+use convextune_model::weights::{
+    Metadata, NamedTensor, read_safetensors_with_metadata, write_safetensors,
+};
 use convextune_solve::faer::Mat;
 use serde::{Deserialize, Serialize};
 
+use crate::convexnet;
 use crate::error::Error;
 use crate::finetune::{FitOptions, LqfModel, Method};
 use crate::linearize::{Copies, Linearization, batch_of_copies};
@@ -26,7 +29,7 @@ use crate::samples::Samples;
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 /// The metadata entry.
-const ENTRY: &str = "convextune";
+pub(crate) const ENTRY: &str = "convextune";
 /// Name of the head's node.
 pub const HEAD: &str = "head.classifier";
 
@@ -62,10 +65,71 @@ pub struct Model {
     pub body: LqfModel,
 }
 
-/// Only the version, read first so that a newer file gets a clear answer.
+/// Only the kind and the version, read first so that a foreign or newer file gets a clear answer.
 #[derive(Deserialize)]
-struct Version {
+struct Opening {
     format_version: u32,
+    /// Absent from models of pictures.
+    #[serde(default)]
+    kind: Option<String>,
+}
+
+impl Opening {
+    fn read(path: &Path, metadata: &Metadata) -> Result<(Self, String), Error> {
+        let header = metadata.get(ENTRY).ok_or_else(|| {
+            let reason =
+                "is a weight file, not a model that `convextune fit` or `convextune nn fit` wrote";
+            unusable(path, reason.into())
+        })?;
+        let opening = serde_json::from_str(header).map_err(|e| damaged(path, &e))?;
+        Ok((opening, header.clone()))
+    }
+}
+
+/// The JSON header of a model file of one kind (`None`: of pictures), of a version that is not newer than
+/// `newest`.
+pub(crate) fn header_of(
+    path: &Path,
+    metadata: &Metadata,
+    kind: Option<&str>,
+    newest: u32,
+) -> Result<String, Error> {
+    let (opening, header) = Opening::read(path, metadata)?;
+    if opening.kind.as_deref() != kind {
+        let reason = match opening.kind.as_deref() {
+            None => "is a model of pictures that `convextune fit` wrote; use `convextune predict`"
+                .into(),
+            Some(convexnet::KIND) => {
+                "is a convex network that `convextune nn fit` wrote; use `convextune nn predict`"
+                    .into()
+            }
+            Some(convexnet::PLAIN_KIND) => {
+                "holds the weights that `convextune nn export` wrote, not the model; give the model"
+                    .into()
+            }
+            Some(other) => format!("is a model of an unknown kind, {other:?}; update convextune"),
+        };
+        return Err(unusable(path, reason));
+    }
+    if opening.format_version > newest {
+        let reason = format!(
+            "was written by a newer convextune (format version {}, this one reads up to {newest}); \
+             update convextune",
+            opening.format_version
+        );
+        return Err(unusable(path, reason));
+    }
+    Ok(header)
+}
+
+/// Whether a model file holds a convex network.
+///
+/// # Errors
+/// When the file is no model file.
+pub fn is_convex_network(path: &Path) -> Result<bool, Error> {
+    let (_, metadata) = read_safetensors_with_metadata::<f64>(path)?;
+    let (opening, _) = Opening::read(path, &metadata)?;
+    Ok(opening.kind.as_deref() == Some(convexnet::KIND))
 }
 
 impl Model {
@@ -163,22 +227,8 @@ impl Model {
     /// When the file is not a model file, is damaged, or was written by a newer version.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let (mut tensors, metadata) = read_safetensors_with_metadata(path)?;
-        let header = metadata.get(ENTRY).ok_or_else(|| {
-            unusable(
-                path,
-                "is a weight file, not a model that `convextune fit` wrote".into(),
-            )
-        })?;
-        let broken = |e: serde_json::Error| unusable(path, format!("its header is damaged: {e}"));
-        let Version { format_version } = serde_json::from_str(header).map_err(broken)?;
-        if format_version > FORMAT_VERSION {
-            let reason = format!(
-                "was written by a newer convextune (format version {format_version}, this one \
-                 reads up to {FORMAT_VERSION}); update convextune"
-            );
-            return Err(unusable(path, reason));
-        }
-        let header: Header = serde_json::from_str(header).map_err(broken)?;
+        let header = header_of(path, &metadata, None, FORMAT_VERSION)?;
+        let header: Header = serde_json::from_str(&header).map_err(|e| damaged(path, &e))?;
         if header.options.batch == 0 || header.classes.is_empty() {
             let reason = "its header is damaged: it names no classes, or batches of 0 images";
             return Err(unusable(path, reason.into()));
@@ -188,11 +238,15 @@ impl Model {
     }
 }
 
-fn unusable(path: &Path, reason: String) -> Error {
+pub(crate) fn unusable(path: &Path, reason: String) -> Error {
     Error::Model {
         path: path.to_owned(),
         reason,
     }
+}
+
+pub(crate) fn damaged(path: &Path, error: &serde_json::Error) -> Error {
+    unusable(path, format!("its header is damaged: {error}"))
 }
 
 fn role_name(role: Role) -> &'static str {

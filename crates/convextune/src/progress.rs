@@ -2,8 +2,9 @@
 
 use convextune_solve::Record;
 
-/// Watches a fit. Every method has a default that does nothing.
-pub trait Reporter {
+/// Watches a fit. Every method has a default that does nothing. Solvers that work on several outputs at a
+/// time call it from any thread.
+pub trait Reporter: Sync {
     /// A stage begins that will see `total` items (samples, images; 0 if unknown).
     fn stage(&self, _name: &str, _total: u64) {}
 
@@ -12,6 +13,9 @@ pub trait Reporter {
 
     /// An iteration of the solver is done.
     fn iteration(&self, _record: &Record) {}
+
+    /// An iteration of a solver is done whose measure of progress is the relative duality gap.
+    fn gap(&self, _iteration: usize, _relative_duality_gap: f64) {}
 
     /// Something the user should know, one sentence.
     fn note(&self, _text: &str) {}

@@ -34,6 +34,9 @@ pub enum SolveError {
         /// Where it was found.
         what: &'static str,
     },
+    /// What is asked for cannot be done; the text says what.
+    #[error("{0}")]
+    Unsupported(&'static str),
     /// A factorisation failed: the matrix is not positive definite to working precision, or an
     /// eigenvalue iteration did not converge.
     #[error("{what} failed: {reason}")]

@@ -5,9 +5,26 @@
 //!     table ─► Encoder ─► X, Y ─► gates ─► Problem ─► solve ─► neurons + certificate ─► NetModel
 //! ```
 
+pub mod check;
+pub mod export;
+mod fit;
+pub mod gates;
+pub mod model;
+mod network;
+pub mod onnx;
+pub mod prune;
+pub mod recovery;
+pub mod table;
+pub mod targets;
+
 use convextune_solve::Status;
-use convextune_solve::faer::Mat;
-use convextune_solve::gated::{Activation, GapCertificate, Loss, Neuron, Penalty};
+use convextune_solve::gated::{Activation, GapCertificate, Loss, Penalty};
+pub use export::PLAIN_KIND;
+pub use fit::{
+    Data, PathOptions, PathPoint, PathReport, certify, fit, path, problem, solve_problem,
+};
+pub use model::{KIND, NetHeader, NetModel, Predictions};
+pub use network::Network;
 use serde::{Deserialize, Serialize};
 
 /// What is predicted.
@@ -38,11 +55,11 @@ pub enum GateChoice {
 pub enum Sampler {
     /// Standard normal vectors.
     Gaussian,
-    /// Normals of hyperplanes through random sets of `d - 1` samples, tilted off them.
+    /// Normals of hyperplanes through random samples, as many as determine one, tilted off them.
     NullVector,
-    /// Normal vectors on a few random features, the bias always among them.
+    /// Normal weights on 1 to `sqrt(d)` random features, and on the bias.
     Sparse,
-    /// Normal vectors on a window of neighbouring features.
+    /// Normal weights on a window of `max(3, sqrt(d))` neighbouring features, and on the bias.
     Convolutional,
 }
 
@@ -137,21 +154,4 @@ pub struct NetReport {
     pub iterations: usize,
     /// Wall clock of the fit, without reading the data.
     pub seconds: f64,
-}
-
-/// The numbers of a fitted network on encoded rows `x` (length `d`, bias included): output `c` is
-/// `intercept_c + sum over its neurons of sign * 1[x'g > 0] x'w` (gated), or `sign * (x'w)_+` (ReLU), or
-/// `x'w` where the neuron has no gate (linear).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Network {
-    /// Gated or ReLU.
-    pub activation: Activation,
-    /// The gates of live neurons, `d x G`.
-    pub gates: Mat<f64>,
-    /// Which of `gates` is the linear neuron's, if any (its column is zero and is not used).
-    pub linear: Option<usize>,
-    /// Live neurons; `gate` is a column of `gates`.
-    pub neurons: Vec<Neuron>,
-    /// Free output biases, length `C` (zero without).
-    pub intercept: Vec<f64>,
 }

@@ -1,8 +1,62 @@
-//! Element types of stored tensors and their conversion to `f32`.
+//! Element types of stored tensors and their conversion to what a tensor in memory holds, `f32` or
+//! `f64`.
 //!
-//! All formats store numbers little-endian. `f64` is rounded to the nearest `f32`; integers are
-//! converted the same way (exact up to 2^24, which is ample for the `num_batches_tracked`
-//! counters that are the only integers in the networks we read); booleans become 0 and 1.
+//! All formats store numbers little-endian. What does not fit is rounded to the nearest value; integers
+//! too (into `f32` exact up to 2^24, which is ample for the `num_batches_tracked` counters that are the
+//! only integers in the networks we read); booleans become 0 and 1.
+
+use std::fmt;
+
+/// What the values of a tensor in memory are: `f32` or `f64`.
+pub trait Element: Copy + fmt::Debug + PartialEq {
+    /// The safetensors name of the type.
+    const NAME: &'static str;
+    /// Little-endian bytes of a value.
+    type Bytes: AsRef<[u8]>;
+
+    /// The nearest value.
+    fn from_f64(value: f64) -> Self;
+
+    /// The value as it is stored.
+    fn le_bytes(self) -> Self::Bytes;
+
+    /// Neither NaN nor infinite.
+    fn is_finite(self) -> bool;
+}
+
+impl Element for f32 {
+    const NAME: &'static str = "F32";
+    type Bytes = [u8; 4];
+
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+
+    fn le_bytes(self) -> [u8; 4] {
+        self.to_le_bytes()
+    }
+
+    fn is_finite(self) -> bool {
+        self.is_finite()
+    }
+}
+
+impl Element for f64 {
+    const NAME: &'static str = "F64";
+    type Bytes = [u8; 8];
+
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+
+    fn le_bytes(self) -> [u8; 8] {
+        self.to_le_bytes()
+    }
+
+    fn is_finite(self) -> bool {
+        self.is_finite()
+    }
+}
 
 /// The element types that are understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,35 +86,31 @@ impl Dtype {
 
     /// Decodes the element at the start of `bytes`; NaN when they are too few, which callers
     /// exclude by their size checks and which the check for finite weights would catch.
-    pub fn decode(self, bytes: &[u8]) -> f32 {
+    pub fn decode(self, bytes: &[u8]) -> f64 {
         let value = match self {
-            Self::F64 => bytes.first_chunk().map(|&b| f64::from_le_bytes(b) as f32),
-            Self::F32 => bytes.first_chunk().map(|&b| f32::from_le_bytes(b)),
+            Self::F64 => bytes.first_chunk().map(|&b| f64::from_le_bytes(b)),
+            Self::F32 => bytes.first_chunk().map(|&b| f32::from_le_bytes(b).into()),
             Self::F16 => bytes
                 .first_chunk()
-                .map(|&b| f16_to_f32(u16::from_le_bytes(b))),
+                .map(|&b| f16_to_f32(u16::from_le_bytes(b)).into()),
             Self::Bf16 => bytes
                 .first_chunk()
-                .map(|&b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
-            Self::I64 => bytes.first_chunk().map(|&b| i64::from_le_bytes(b) as f32),
-            Self::I32 => bytes.first_chunk().map(|&b| i32::from_le_bytes(b) as f32),
-            Self::I16 => bytes
-                .first_chunk()
-                .map(|&b| f32::from(i16::from_le_bytes(b))),
-            Self::I8 => bytes
-                .first_chunk()
-                .map(|&b| f32::from(i8::from_le_bytes(b))),
-            Self::U8 => bytes.first().map(|&b| f32::from(b)),
-            Self::Bool => bytes.first().map(|&b| f32::from(u8::from(b != 0))),
+                .map(|&b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16).into()),
+            Self::I64 => bytes.first_chunk().map(|&b| i64::from_le_bytes(b) as f64),
+            Self::I32 => bytes.first_chunk().map(|&b| i32::from_le_bytes(b).into()),
+            Self::I16 => bytes.first_chunk().map(|&b| i16::from_le_bytes(b).into()),
+            Self::I8 => bytes.first_chunk().map(|&b| i8::from_le_bytes(b).into()),
+            Self::U8 => bytes.first().map(|&b| b.into()),
+            Self::Bool => bytes.first().map(|&b| u8::from(b != 0).into()),
         };
-        value.unwrap_or(f32::NAN)
+        value.unwrap_or(f64::NAN)
     }
 
     /// Decodes a dense run of elements.
-    pub fn decode_all(self, bytes: &[u8]) -> Vec<f32> {
+    pub fn decode_all<T: Element>(self, bytes: &[u8]) -> Vec<T> {
         bytes
             .chunks_exact(self.size())
-            .map(|element| self.decode(element))
+            .map(|element| T::from_f64(self.decode(element)))
             .collect()
     }
 }
@@ -116,9 +166,12 @@ mod tests {
             (Dtype::Bool, &[7], [1.0]),
         ];
         for (dtype, bytes, value) in cases {
-            assert_eq!(dtype.decode_all(bytes), value, "{dtype:?}");
+            assert_eq!(dtype.decode_all::<f32>(bytes), value, "{dtype:?}");
+            assert_eq!(dtype.decode_all::<f64>(bytes), value.map(f64::from));
         }
-        assert!(Dtype::F64.decode(&1e300f64.to_le_bytes()).is_infinite());
+        let large = 1e300f64.to_le_bytes();
+        assert_eq!(Dtype::F64.decode_all::<f32>(&large), [f32::INFINITY]);
+        assert_eq!(Dtype::F64.decode_all::<f64>(&large), [1e300]);
         assert!(Dtype::F32.decode(&[0; 3]).is_nan());
     }
 }

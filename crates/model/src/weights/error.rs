@@ -93,9 +93,9 @@ pub enum WeightsError {
         /// The name, as `module.attribute`.
         global: String,
     },
-    /// A weight is NaN or infinite (or overflows f32).
+    /// A weight is NaN or infinite (or overflows the type that it is read into).
     #[error(
-        "{}: tensor `{}`: holds NaN, an infinity or a value outside the range of f32; weights \
+        "{}: tensor `{}`: holds NaN, an infinity or a value that is too large; weights \
          must be finite, use a checkpoint from before the training diverged",
         path.display(), shown(tensor)
     )]

@@ -44,11 +44,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 pub use bind::bind;
-use dtype::Dtype;
+pub use dtype::Element;
 pub use error::{Misshaped, WeightsError};
 use input::Input;
 use torch::{legacy, zip};
-pub use write::write_safetensors;
+pub use write::{write_atomically, write_safetensors};
 
 /// Free text entries of a safetensors header.
 pub type Metadata = BTreeMap<String, String>;
@@ -58,12 +58,12 @@ const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
 /// A tensor's values, dense, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NamedTensor {
+pub struct NamedTensor<T = f32> {
     /// Sizes of the dimensions, in PyTorch's order; empty for a scalar.
     pub shape: Vec<usize>,
     /// As many values as the product of `shape`; converted from the stored type to the nearest
-    /// `f32`, integers and truth values included (exact up to 2^24).
-    pub data: Vec<f32>,
+    /// `T`, integers and truth values included (into `f32` exact up to 2^24).
+    pub data: Vec<T>,
 }
 
 /// How a weight file is stored.
@@ -112,16 +112,26 @@ impl WeightFile {
 ///
 /// # Errors
 /// As [`WeightFile::read`]; [`WeightsError::UnknownFormat`] for any other format.
-pub fn read_safetensors_with_metadata(
+pub fn read_safetensors_with_metadata<T: Element>(
     path: &Path,
-) -> Result<(BTreeMap<String, NamedTensor>, Metadata), WeightsError> {
-    let file = read_unchanged(path)?;
-    match file.format {
-        Format::Safetensors => Ok((file.tensors, file.metadata)),
-        Format::TorchZip | Format::TorchLegacy => Err(WeightsError::UnknownFormat {
-            path: path.to_path_buf(),
-            found: "a PyTorch checkpoint where a safetensors model file is needed",
-        }),
+) -> Result<(BTreeMap<String, NamedTensor<T>>, Metadata), WeightsError> {
+    let bytes = input::read_all(path)?;
+    let unknown = |found| WeightsError::UnknownFormat {
+        path: path.to_path_buf(),
+        found,
+    };
+    match sniff(&bytes).map_err(unknown)? {
+        Format::Safetensors => {
+            let (tensors, metadata) = safetensors::read(&Input {
+                path,
+                bytes: &bytes,
+            })?;
+            check_finite(path, &tensors)?;
+            Ok((tensors, metadata))
+        }
+        Format::TorchZip | Format::TorchLegacy => Err(unknown(
+            "a PyTorch checkpoint where a safetensors file is needed",
+        )),
     }
 }
 
@@ -177,19 +187,27 @@ fn read_bytes(path: &Path, bytes: &[u8]) -> Result<WeightFile, WeightsError> {
         Format::TorchZip => (zip::read(&input)?, Metadata::new()),
         Format::TorchLegacy => (legacy::read(&input)?, Metadata::new()),
     };
-    let wrong = tensors
-        .iter()
-        .find(|(_, tensor)| !tensor.data.iter().all(|x| x.is_finite()));
-    if let Some((tensor, _)) = wrong {
-        let (path, tensor) = (path.to_path_buf(), tensor.clone());
-        return Err(WeightsError::NotFinite { path, tensor });
-    }
+    check_finite(path, &tensors)?;
     Ok(WeightFile {
         path: path.to_path_buf(),
         format,
         tensors,
         metadata,
     })
+}
+
+fn check_finite<T: Element>(
+    path: &Path,
+    tensors: &BTreeMap<String, NamedTensor<T>>,
+) -> Result<(), WeightsError> {
+    let finite = |tensor: &NamedTensor<T>| tensor.data.iter().all(|x| x.is_finite());
+    match tensors.iter().find(|(_, tensor)| !finite(tensor)) {
+        None => Ok(()),
+        Some((tensor, _)) => Err(WeightsError::NotFinite {
+            path: path.to_path_buf(),
+            tensor: tensor.clone(),
+        }),
+    }
 }
 
 /// Tells the format, or what else the bytes look like.

@@ -2,7 +2,7 @@
 //!
 //! Source: the format section of the safetensors README. The `safetensors` crate checks lengths,
 //! offsets and shapes against the buffer; this module adds the check for repeated names (which a
-//! JSON parser would silently merge), the conversion to `f32` and messages with names.
+//! JSON parser would silently merge), the conversion to the type in memory and messages with names.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -10,7 +10,7 @@ use std::fmt;
 use safetensors::{Dtype as Stored, SafeTensorError, SafeTensors};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::dtype::Dtype;
+use super::dtype::{Dtype, Element};
 use super::error::WeightsError;
 use super::input::{Input, tensor_entry};
 use super::{Metadata, NamedTensor};
@@ -32,9 +32,9 @@ pub(super) fn sniff(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// Every content error of [`WeightsError`].
-pub(super) fn read(
+pub(super) fn read<T: Element>(
     input: &Input<'_>,
-) -> Result<(BTreeMap<String, NamedTensor>, Metadata), WeightsError> {
+) -> Result<(BTreeMap<String, NamedTensor<T>>, Metadata), WeightsError> {
     let (length, header) =
         SafeTensors::read_metadata(input.bytes).map_err(|e| damage(input, &e))?;
     let json = input

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Metadata, NamedTensor, WeightsError};
+use super::{Element, Metadata, NamedTensor, WeightsError};
 
 /// The header's entry for metadata, reserved by the format.
 const METADATA: &str = "__metadata__";
@@ -24,9 +24,9 @@ const METADATA: &str = "__metadata__";
 /// has the reserved name; [`WeightsError::NotAFile`] when `path` is a folder or a device;
 /// [`WeightsError::Io`] for everything the operating system refuses. In all cases an existing
 /// file is left as it was.
-pub fn write_safetensors(
+pub fn write_safetensors<T: Element>(
     path: &Path,
-    tensors: &BTreeMap<String, NamedTensor>,
+    tensors: &BTreeMap<String, NamedTensor<T>>,
     metadata: &Metadata,
 ) -> Result<(), WeightsError> {
     for (name, tensor) in tensors {
@@ -37,19 +37,19 @@ pub fn write_safetensors(
         })?;
     }
     let header = header(tensors, metadata);
-    replace_atomically(path, |out| {
+    write_atomically(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         for tensor in tensors.values() {
             for value in &tensor.data {
-                out.write_all(&value.to_le_bytes())?;
+                out.write_all(value.le_bytes().as_ref())?;
             }
         }
         Ok(())
     })
 }
 
-fn check(name: &str, tensor: &NamedTensor) -> Result<(), &'static str> {
+fn check<T: Element>(name: &str, tensor: &NamedTensor<T>) -> Result<(), &'static str> {
     let elements = tensor
         .shape
         .iter()
@@ -60,14 +60,14 @@ fn check(name: &str, tensor: &NamedTensor) -> Result<(), &'static str> {
     if name == METADATA {
         return Err("the format reserves this name");
     }
-    if !tensor.data.iter().all(|value| value.is_finite()) {
+    if !tensor.data.iter().all(|value| Element::is_finite(*value)) {
         return Err("holds NaN or an infinity");
     }
     Ok(())
 }
 
 /// The JSON header, padded with spaces to a multiple of eight bytes as the format asks.
-fn header(tensors: &BTreeMap<String, NamedTensor>, metadata: &Metadata) -> Vec<u8> {
+fn header<T: Element>(tensors: &BTreeMap<String, NamedTensor<T>>, metadata: &Metadata) -> Vec<u8> {
     let mut entries: BTreeMap<&str, Value> = BTreeMap::new();
     if !metadata.is_empty() {
         entries.insert(METADATA, json!(metadata));
@@ -75,7 +75,7 @@ fn header(tensors: &BTreeMap<String, NamedTensor>, metadata: &Metadata) -> Vec<u
     let mut start = 0;
     for (name, tensor) in tensors {
         let end = start + size_of_val(tensor.data.as_slice());
-        let entry = json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]});
+        let entry = json!({"dtype": T::NAME, "shape": tensor.shape, "data_offsets": [start, end]});
         entries.insert(name, entry);
         start = end;
     }
@@ -85,7 +85,11 @@ fn header(tensors: &BTreeMap<String, NamedTensor>, metadata: &Metadata) -> Vec<u
 }
 
 /// Writes a file through `fill`; on any failure `path` is left untouched.
-fn replace_atomically(
+///
+/// # Errors
+/// [`WeightsError::NotAFile`] when `path` is a folder or a device; [`WeightsError::Io`] for what `fill` or
+/// the operating system refuses.
+pub fn write_atomically(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), WeightsError> {
@@ -155,7 +159,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model");
         fs::write(&path, "old").unwrap();
-        let error = replace_atomically(&path, |out| {
+        let error = write_atomically(&path, |out| {
             out.write_all(&vec![0; 3 << 20])?;
             Err(io::Error::from(io::ErrorKind::StorageFull))
         });

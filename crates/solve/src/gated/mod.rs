@@ -34,17 +34,25 @@
 //!
 //! A point is kept as the list of its live [`Neuron`]s.
 
+mod certificate;
 pub mod loss;
 mod matrix;
 mod newton;
+mod newton_solver;
 mod patterns;
+mod solution;
+mod solve;
+mod working_set;
 
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
+pub use certificate::{certify, lambda_max};
 pub use loss::Loss;
 pub use matrix::{Column, GatedMatrix};
 pub use patterns::Patterns;
+pub use solution::{Solution, SolveOptions};
+pub use solve::solve;
 
 use crate::error::{SolveError, check_len, check_positive};
 use crate::factor::check_finite;

@@ -214,27 +214,28 @@ impl<'a> ActiveSet<'a> {
         });
         loop {
             let target = self.multipliers();
-            let limits = self.active.iter().zip(&target).filter(|(_, t)| **t <= 0.0);
-            let step = limits
-                .map(|(a, t)| a.multiplier / (a.multiplier - t))
-                .fold(1.0, f64::min);
+            let ratio = |(k, t): (usize, &f64)| {
+                let multiplier = self.active[k].multiplier;
+                (*t <= 0.0).then(|| (k, multiplier / (multiplier - t)))
+            };
+            let ratios = target.iter().enumerate().filter_map(ratio);
+            let Some((blocking, step)) = ratios.min_by(|a, b| a.1.total_cmp(&b.1)) else {
+                for (a, t) in self.active.iter_mut().zip(target) {
+                    a.multiplier = t;
+                }
+                return true;
+            };
+            let useless = step == 0.0 && self.active[blocking].row == row;
             for (a, t) in self.active.iter_mut().zip(&target) {
                 a.multiplier += step * (t - a.multiplier);
             }
-            if step >= 1.0 {
-                return true;
-            }
-            let before = self.active.len();
-            let mut blocked = self.active.iter().zip(&target).map(|(a, t)| {
-                *t <= 0.0 && a.multiplier <= f64::EPSILON * (a.multiplier - t).abs().max(1e-300)
-            });
-            let keep: Vec<bool> = blocked.by_ref().map(|b| !b).collect();
-            let mut keep = keep.into_iter();
-            self.active.retain(|_| keep.next() == Some(true));
-            if self.active.len() == before {
-                return true;
-            }
+            // Rounding must not keep the row that blocks.
+            self.active[blocking].multiplier = 0.0;
+            self.active.retain(|a| a.multiplier > 0.0);
             self.factorise();
+            if useless {
+                return false;
+            }
         }
     }
 
@@ -343,6 +344,38 @@ mod tests {
             for (a, b) in again.point.iter().zip(&p.point) {
                 assert!((a - b).abs() < 1e-10, "trial {trial}, warm");
             }
+        }
+    }
+
+    /// Cones with hundreds of rows, from points at which many rows bind: rounding must not end the method
+    /// early. (A row that blocked a step was once kept because its multiplier was not quite 0.)
+    #[test]
+    fn hundreds_of_rows() {
+        let mut rng = Rng::new(8);
+        for trial in 0..60 {
+            let (n, d) = (300, 24);
+            let x = Mat::from_fn(n, d, |_, j| rng.normal() + if j == 0 { 1.0 } else { 0.0 });
+            let rows = Rows::new(x.as_ref());
+            let inside = rng.normals(d);
+            let sign = |s: usize| dot(rows.row(s), &inside).signum();
+            let z: Vec<f64> = rng
+                .normals(d)
+                .iter()
+                .zip(&inside)
+                .map(|(a, b)| 0.3 * a + b)
+                .collect();
+            let p = project(&rows, &sign, &z, &[]);
+            let mut rebuilt = z.clone();
+            for a in &p.active {
+                assert!(a.multiplier > 0.0);
+                axpy(a.multiplier * sign(a.row), rows.row(a.row), &mut rebuilt);
+            }
+            for (a, b) in rebuilt.iter().zip(&p.point) {
+                assert!((a - b).abs() < 1e-10, "trial {trial}");
+            }
+            let slack = |s: usize| sign(s) * dot(rows.row(s), &p.point);
+            let least = (0..n).map(slack).fold(0.0, f64::min);
+            assert!(least > -1e-11, "trial {trial}: {least}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! Oracles of this crate's tests: dense solutions by textbook elimination, seeded problems.
 #![allow(dead_code, missing_docs)]
 
+pub mod gated;
+
 use convextune_solve::quadratic::{
     Identity, PcgOptions, RidgeProblem, Start, solve_dual, solve_primal,
 };

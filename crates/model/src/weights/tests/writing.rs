@@ -47,11 +47,33 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn double_precision_comes_back_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model");
+    let data = vec![0.1, -1e300, f64::MIN_POSITIVE / 8.0, 1.0 + f64::EPSILON];
+    let tensor = NamedTensor {
+        shape: vec![2, 2],
+        data,
+    };
+    let tensors = [("a".to_owned(), tensor)].into();
+    write_safetensors(&path, &tensors, &no_metadata()).unwrap();
+    assert_eq!(read_safetensors_with_metadata(&path).unwrap().0, tensors);
+    // Into single precision, one value is too large.
+    let error = read_safetensors_with_metadata::<f32>(&path).unwrap_err();
+    assert!(error.to_string().contains("too large"), "{error}");
+}
+
+#[test]
 fn no_tensors_at_all_are_a_valid_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model");
-    write_safetensors(&path, &BTreeMap::new(), &no_metadata()).unwrap();
-    assert!(read_safetensors_with_metadata(&path).unwrap().0.is_empty());
+    write_safetensors::<f32>(&path, &BTreeMap::new(), &no_metadata()).unwrap();
+    assert!(
+        read_safetensors_with_metadata::<f32>(&path)
+            .unwrap()
+            .0
+            .is_empty()
+    );
 }
 
 #[test]
@@ -59,7 +81,7 @@ fn a_pytorch_file_is_no_model_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model");
     fs::write(&path, &samples()[1]).unwrap();
-    let error = read_safetensors_with_metadata(&path)
+    let error = read_safetensors_with_metadata::<f32>(&path)
         .unwrap_err()
         .to_string();
     assert!(

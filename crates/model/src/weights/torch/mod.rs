@@ -10,10 +10,10 @@ pub(super) mod zip;
 
 use std::collections::BTreeMap;
 
+use super::NamedTensor;
 use super::error::{WeightsError, shown};
 use super::input::{Input, tensor_entry};
 use super::pickle::{Halt, Heap, Id, Storage, Tensor, Value};
-use super::{Dtype, NamedTensor};
 
 /// Keys under which training scripts keep the weights, in order of preference.
 const STATE_DICT_KEYS: [&str; 7] = [
@@ -207,10 +207,7 @@ fn gather(tensor: &Tensor<'_>, elements: usize, bytes: &[u8]) -> Vec<f32> {
     // Wrapping, since a step over the end of a dimension is taken back at once.
     let mut at = 0usize;
     for _ in 0..elements {
-        data.push(Dtype::decode(
-            dtype,
-            from_offset.get(at * unit..).unwrap_or_default(),
-        ));
+        data.push(dtype.decode(from_offset.get(at * unit..).unwrap_or_default()) as f32);
         for dim in (0..index.len()).rev() {
             index[dim] += 1;
             at = at.wrapping_add(tensor.strides[dim]);

@@ -40,7 +40,7 @@ use rayon::prelude::*;
 
 use self::group::{Cones, Group, Live};
 use self::system::System;
-use crate::dense::{dot, norm, norm_squared};
+use crate::dense::{axpy, dot, norm, norm_squared};
 use crate::error::SolveError;
 use crate::factor::add_gram_lower;
 use crate::gated::matrix::{Column, GatedMatrix};
@@ -52,6 +52,10 @@ const NEWTON_STEPS: usize = 50;
 const HALVINGS: usize = 30;
 /// Of the decrease that the slope promises, the part a step must reach.
 const ARMIJO: f64 = 1e-4;
+/// The first `sigma`, in units of `1 / ||X||_F^2`.
+const FIRST_SIGMA: f64 = 30.0;
+/// The last: errors of the Newton systems grow with it.
+const LAST_SIGMA: f64 = 1e8;
 /// Factor by which `sigma` grows from one `phi` to the next.
 const GROWTH: f64 = 5.0;
 
@@ -68,7 +72,7 @@ pub(crate) struct Scalar<'a> {
     /// Whether there is a `b`.
     pub(crate) intercept: bool,
     /// `X X'`, lower triangle, when first asked for.
-    pub(crate) gram: OnceLock<Mat<f64>>,
+    pub(crate) gram: &'a OnceLock<Mat<f64>>,
 }
 
 impl Scalar<'_> {
@@ -92,6 +96,14 @@ impl Scalar<'_> {
         let mut ones = vec![1.0; self.samples()];
         self.scale(&mut ones);
         ones
+    }
+
+    /// `h_s ||x_s||^2`, squared lengths of the rows of `X`.
+    pub(crate) fn scaled_squares(&self) -> Vec<f64> {
+        let mut squares = self.squares();
+        self.scale(&mut squares);
+        self.scale(&mut squares);
+        squares
     }
 
     /// `||x_s||^2` of the rows of `X`.
@@ -146,10 +158,21 @@ impl Scalar<'_> {
         (r, b)
     }
 
-    /// The objective and the best dual value among the multiples `s r` of a residual with
-    /// `||P_K A_i' r|| <= norm` for all groups.
-    pub(crate) fn values(&self, r: &[f64], norms: f64, largest: f64) -> (f64, f64) {
-        let (along, square) = (dot(&self.target, r), norm_squared(r));
+    /// `y` with `<1, y> = 0`, as (2) demands, where there is a `b`.
+    pub(crate) fn centred(&self, y: &[f64]) -> Vec<f64> {
+        let mut y = y.to_vec();
+        if self.intercept {
+            let ones = self.ones();
+            let mean = dot(&ones, &y) / norm_squared(&ones);
+            axpy(-mean, &ones, &mut y);
+        }
+        y
+    }
+
+    /// The best dual value among the multiples `s y` of a `y` with `||P_K A_i' y|| <= largest` for all
+    /// groups; and `s`.
+    pub(crate) fn dual_value(&self, y: &[f64], largest: f64) -> (f64, f64) {
+        let (along, square) = (dot(&self.target, y), norm_squared(y));
         let limit = if largest > 0.0 {
             self.weight / largest
         } else {
@@ -157,8 +180,7 @@ impl Scalar<'_> {
         };
         let best = if square > 0.0 { along / square } else { 0.0 };
         let s = best.clamp(-limit, limit);
-        let primal = 0.5 * square + self.weight * norms;
-        (primal, s * along - 0.5 * s * s * square)
+        (s * along - 0.5 * s * s * square, s)
     }
 }
 
@@ -180,6 +202,8 @@ pub(crate) struct State {
     /// `y`, length `n`.
     pub(crate) y: Vec<f64>,
     pub(crate) sigma: f64,
+    /// The largest `sigma` that rounding allows.
+    limit: f64,
     /// Rows that last bound each group.
     pub(crate) hints: Vec<Vec<Active>>,
     /// Newton steps so far.
@@ -200,6 +224,61 @@ struct Point {
 }
 
 impl State {
+    /// At `warm`, with its groups as the working set.
+    pub(crate) fn new(scalar: &Scalar<'_>, warm: &[(Group, Vec<f64>)]) -> Self {
+        let groups: Vec<Group> = warm.iter().map(|(group, _)| *group).collect();
+        let x = Mat::from_fn(scalar.features(), warm.len(), |j, k| warm[k].1[j]);
+        let (y, b) = scalar.residual(&groups, x.as_ref());
+        let square = scalar
+            .scaled_squares()
+            .iter()
+            .sum::<f64>()
+            .max(f64::MIN_POSITIVE);
+        Self {
+            hints: vec![Vec::new(); groups.len()],
+            groups,
+            x,
+            b,
+            y,
+            sigma: FIRST_SIGMA / square,
+            limit: LAST_SIGMA / square,
+            steps: 0,
+        }
+    }
+
+    /// Drops groups that are zero and adds `more` groups, with rows likely to bind them.
+    pub(crate) fn work_on(&mut self, scalar: &Scalar<'_>, more: &[(Group, Vec<Active>)]) {
+        let live: Vec<usize> = (0..self.groups.len())
+            .filter(|k| self.is_live(*k))
+            .collect();
+        let x = Mat::from_fn(scalar.features(), live.len() + more.len(), |j, k| {
+            live.get(k).map_or(0.0, |k| self.x[(j, *k)])
+        });
+        let hints = live.iter().map(|k| std::mem::take(&mut self.hints[*k]));
+        self.hints = hints
+            .chain(more.iter().map(|(_, hint)| hint.clone()))
+            .collect();
+        let groups = live.iter().map(|k| self.groups[*k]);
+        self.groups = groups.chain(more.iter().map(|(group, _)| *group)).collect();
+        self.x = x;
+    }
+
+    fn is_live(&self, k: usize) -> bool {
+        self.x.col_as_slice(k).iter().any(|x| *x != 0.0)
+    }
+
+    /// The number of groups that are not zero.
+    pub(crate) fn live_count(&self) -> usize {
+        (0..self.groups.len()).filter(|k| self.is_live(*k)).count()
+    }
+
+    /// The groups that are not zero, with their weights.
+    pub(crate) fn live_weights(&self) -> Vec<(Group, Vec<f64>)> {
+        let live = (0..self.groups.len()).filter(|k| self.is_live(*k));
+        live.map(|k| (self.groups[k], self.x.col_as_slice(k).to_vec()))
+            .collect()
+    }
+
     /// Runs until the duality gap over these groups is at most `target`, or no longer falls. Returns the
     /// objective and the dual value (for these groups) at the end.
     pub(crate) fn run(
@@ -214,7 +293,7 @@ impl State {
             if best.0 - best.1 <= target || stalled >= 3 {
                 break;
             }
-            let point = self.minimise_phi(scalar, target)?;
+            let point = self.minimise_phi(scalar, 0.1 * target.sqrt())?;
             self.accept(point);
             let values = self.values(scalar);
             stalled = if values.0 - values.1 < 0.9 * (best.0 - best.1) {
@@ -223,9 +302,20 @@ impl State {
                 stalled + 1
             };
             best = values;
-            self.sigma *= GROWTH;
+            self.sigma = (self.sigma * GROWTH).min(self.limit);
         }
         Ok(best)
+    }
+
+    /// Brings the residual at `x` nearer to `y`: `phi` is minimised again, to a gradient `factor` times as
+    /// long. The gradient is the difference between `y` and the residual, so this makes the residual as
+    /// good a dual point as `y`.
+    pub(crate) fn polish(&mut self, scalar: &Scalar<'_>, factor: f64) -> Result<(), SolveError> {
+        let c = scalar.correlate(&self.groups, &self.y);
+        let now = self.at(scalar, self.y.clone(), c);
+        let point = self.minimise_phi(scalar, factor * norm(&now.gradient))?;
+        self.accept(point);
+        Ok(())
     }
 
     fn accept(&mut self, point: Point) {
@@ -239,10 +329,20 @@ impl State {
         self.y = point.y;
     }
 
-    /// Objective and dual value at `x` with the best `b`.
+    /// The objective at `x` with the best `b`, which is kept.
+    pub(crate) fn objective(&mut self, scalar: &Scalar<'_>) -> f64 {
+        let (r, b) = scalar.residual(&self.groups, self.x.as_ref());
+        self.b = b;
+        let norms: f64 = (0..self.groups.len())
+            .map(|k| norm(self.x.col_as_slice(k)))
+            .sum();
+        0.5 * norm_squared(&r) + scalar.weight * norms
+    }
+
+    /// The objective at `x` and the dual value at `y`, both over these groups.
     fn values(&mut self, scalar: &Scalar<'_>) -> (f64, f64) {
-        let (r, _) = scalar.residual(&self.groups, self.x.as_ref());
-        let c = scalar.correlate(&self.groups, &r);
+        let y = scalar.centred(&self.y);
+        let c = scalar.correlate(&self.groups, &y);
         let largest = self
             .groups
             .par_iter()
@@ -250,19 +350,17 @@ impl State {
             .enumerate()
             .map(|(k, (g, hint))| scalar.cones.dual_norm(*g, c.col_as_slice(k), hint))
             .reduce(|| 0.0, f64::max);
-        let norms = (0..self.groups.len())
-            .map(|k| norm(self.x.col_as_slice(k)))
-            .sum();
-        scalar.values(&r, norms, largest)
+        (self.objective(scalar), scalar.dual_value(&y, largest).0)
     }
 
-    /// Newton's method on `phi`, from the last `y`.
-    fn minimise_phi(&mut self, scalar: &Scalar<'_>, target: f64) -> Result<Point, SolveError> {
+    /// Newton's method on `phi`, from the last `y`, to a gradient as in [`Self::accuracy`], or of length
+    /// `enough`.
+    fn minimise_phi(&mut self, scalar: &Scalar<'_>, enough: f64) -> Result<Point, SolveError> {
         let c = scalar.correlate(&self.groups, &self.y);
         let mut point = self.at(scalar, self.y.clone(), c);
         for _ in 0..NEWTON_STEPS {
             let length = norm(&point.gradient);
-            if length <= self.accuracy(&point, target) {
+            if length <= self.accuracy(&point).max(enough) {
                 break;
             }
             let system = System {
@@ -283,8 +381,8 @@ impl State {
     }
 
     /// The gradient norm at which a minimiser of `phi` is good enough: criterion (B) of Li, Sun and Toh,
-    /// `||grad phi|| <= delta ||x(y) - x|| / sigma^(1/2)`, and no finer than the target asks for.
-    fn accuracy(&self, point: &Point, target: f64) -> f64 {
+    /// `||grad phi|| <= delta ||x(y) - x|| / sigma^(1/2)`.
+    fn accuracy(&self, point: &Point) -> f64 {
         let mut square = (point.b - self.b).powi(2);
         for (k, live) in point.live.iter().enumerate() {
             let x = self.x.col_as_slice(k);
@@ -297,7 +395,7 @@ impl State {
                 None => norm_squared(x),
             };
         }
-        (0.3 * (square / self.sigma).sqrt()).max(0.1 * target.sqrt())
+        0.3 * (square / self.sigma).sqrt()
     }
 
     fn live<'p>(&self, point: &'p Point) -> Vec<(Group, &'p Live)> {

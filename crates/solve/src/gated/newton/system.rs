@@ -179,9 +179,7 @@ impl System<'_> {
 
     fn diagonal(&self) -> Vec<f64> {
         let n = self.scalar.samples();
-        let mut squares: Vec<f64> = self.scalar.squares();
-        self.scalar.scale(&mut squares);
-        self.scalar.scale(&mut squares);
+        let squares = self.scalar.scaled_squares();
         let patterns = self.scalar.matrix.patterns();
         let mut diagonal = vec![1.0; n];
         for (group, live) in &self.live {

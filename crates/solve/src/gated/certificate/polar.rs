@@ -1,0 +1,235 @@
+//! `R°(C)`, the norm dual to `R` on the cones, from above ((2) and (4) of [`super`]).
+//!
+//! | `R` | free weights | with a cone |
+//! |---|---|---|
+//! | neuron-wise | `max_{i,c} \|\|C_i[:, c]\|\|` | `max_{i,c} \|\|P_{K_i}(+-C_i[:, c])\|\|` |
+//! | feature-wise | `max_{j,c} \|\|(C_i[j, c])_i\|\|` | not implemented |
+//! | l1 | `max \|C\|` | not implemented |
+//! | nuclear | `max_i \|\|C_i\|\|_2` | `max_i min_{M >= 0} \|\|+-C_i + B_i' M\|\|_2` |
+//! | `1/2 \|\|U\|\|^2` | term `sum \|\|C\|\|^2` | term `sum \|\|P_K(C)\|\|^2 + \|\|P_K(-C)\|\|^2` |
+//!
+//! * With a cone, the l1 and the feature-wise norm have dual norms that are linear and second-order cone
+//!   programs; the multipliers of a Euclidean projection would be feasible there, but leave a gap at the
+//!   optimum.
+//! * **Nuclear norm with a cone.** The columns of `M` are those of the projections of the columns of `C_i`.
+//!   That is a bound, exact for one output. For more, `||(P_K c_c)_c||_2 <= (sum_c ||P_K c_c||^2)^(1/2)`,
+//!   while `R°` is at least the largest `||P_K c_c||` (one column of weights): the bound is at most
+//!   `min(C, d)^(1/2)` times too large, and the gap need not vanish at the optimum.
+//!
+//! A maximum over gates is found with the gates of live neurons first, where it lies near an optimum. A
+//! projection never is longer than what is projected, so it is made only where that is longer than the
+//! largest norm so far. The result does not depend on the order.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use faer::{Mat, MatRef};
+use rayon::prelude::*;
+
+use super::Data;
+use crate::dense::{axpy, norm, norm_squared};
+use crate::error::SolveError;
+use crate::factor::eigen;
+use crate::gated::Penalty;
+use crate::prox::cone::{Rows, project};
+
+/// Gates whose terms are summed by one thread; sums do not depend on the threads.
+const CHUNK: usize = 64;
+
+/// What the penalty contributes to the dual.
+pub(super) struct Polar {
+    /// `R°(C)`, or 0 where `R` is no norm.
+    pub(super) norm: f64,
+    /// `sum ||P_K C||^2` of (3), or 0 where `R` is a norm.
+    pub(super) square: f64,
+}
+
+impl Polar {
+    /// Of `C_i = X' D_i Theta`, `Theta` `n x C` and row-major.
+    pub(super) fn of(data: &Data<'_>, theta: &[f64], live: &[usize]) -> Result<Self, SolveError> {
+        let problem = data.problem;
+        let gates = problem.matrix.gates();
+        let cones = (0..gates).any(|gate| problem.has_cone(gate));
+        if cones && matches!(problem.penalty, Penalty::Feature | Penalty::L1) {
+            return Err(SolveError::Unsupported(
+                "ReLU with the feature-wise or the l1 penalty has no certificate: use gated ReLU, or the \
+                 neuron-wise penalty",
+            ));
+        }
+        let work = Correlations {
+            data,
+            theta,
+            rows: cones.then(|| Rows::new(problem.matrix.x())),
+        };
+        let norm = match problem.penalty {
+            Penalty::SquaredL2 => 0.0,
+            Penalty::Feature => work.feature(),
+            Penalty::Neuron => work.largest(live, |gate, least| Ok(work.column(gate, least)))?,
+            Penalty::L1 => work.largest(live, |gate, _| Ok(work.entry(gate)))?,
+            Penalty::Nuclear => work.largest(live, |gate, least| work.spectral(gate, least))?,
+        };
+        let square = match problem.penalty {
+            Penalty::SquaredL2 => work.sum(1, |gate, sum| sum[0] += work.square(gate))[0],
+            _ => 0.0,
+        };
+        Ok(Self { norm, square })
+    }
+}
+
+/// `C`, gate by gate.
+struct Correlations<'a> {
+    data: &'a Data<'a>,
+    theta: &'a [f64],
+    /// For projections, if there is a cone.
+    rows: Option<Rows>,
+}
+
+impl Correlations<'_> {
+    /// The maximum over gates of a norm; `norm(gate, least)` may answer anything up to `least` where the
+    /// norm is at most `least`.
+    fn largest(
+        &self,
+        live: &[usize],
+        norm: impl Fn(usize, f64) -> Result<f64, SolveError> + Sync,
+    ) -> Result<f64, SolveError> {
+        // The bits of numbers that are not negative are ordered as the numbers are.
+        let largest = AtomicU64::new(0);
+        let visit = |gate: usize| -> Result<(), SolveError> {
+            let least = f64::from_bits(largest.load(Ordering::Relaxed));
+            let norm = norm(gate, least)?;
+            largest.fetch_max(norm.max(0.0).to_bits(), Ordering::Relaxed);
+            Ok(())
+        };
+        live.par_iter().try_for_each(|gate| visit(*gate))?;
+        let gates = 0..self.data.problem.matrix.gates();
+        gates.into_par_iter().try_for_each(visit)?;
+        Ok(f64::from_bits(largest.into_inner()))
+    }
+
+    /// The sum over gates of what `add` adds to `width` numbers.
+    fn sum(&self, width: usize, add: impl Fn(usize, &mut [f64]) + Sync) -> Vec<f64> {
+        let gates: Vec<usize> = (0..self.data.problem.matrix.gates()).collect();
+        let partial = |gates: &[usize]| {
+            let mut sum = vec![0.0; width];
+            gates.iter().for_each(|gate| add(*gate, &mut sum));
+            sum
+        };
+        let partials: Vec<Vec<f64>> = gates.par_chunks(CHUNK).map(partial).collect();
+        let mut sum = vec![0.0; width];
+        partials.iter().for_each(|part| axpy(1.0, part, &mut sum));
+        sum
+    }
+
+    /// The signs with which a gate's correlations count.
+    fn signs(&self, gate: usize) -> &'static [f64] {
+        if self.data.problem.has_cone(gate) {
+            &[1.0, -1.0]
+        } else {
+            &[1.0]
+        }
+    }
+
+    /// The columns of `C_gate`.
+    fn columns(&self, gate: usize) -> Vec<Vec<f64>> {
+        let c = self.data.correlate(gate, self.theta);
+        let columns = c.chunks_exact(self.data.features.max(1));
+        columns.map(<[f64]>::to_vec).collect()
+    }
+
+    /// `+-c + B' mu` of (4) for a gate with a cone; `c` itself where the multipliers make it no shorter, and
+    /// without a cone.
+    fn shortened(&self, gate: usize, sign: f64, c: &[f64]) -> Vec<f64> {
+        let signed: Vec<f64> = c.iter().map(|c| sign * c).collect();
+        let Some(rows) = self
+            .rows
+            .as_ref()
+            .filter(|_| self.data.problem.has_cone(gate))
+        else {
+            return signed;
+        };
+        let side = |s: usize| self.data.side(gate, s);
+        let mut shorter = signed.clone();
+        for active in project(rows, &side, &signed, &[]).active {
+            let length = self.data.lengths[active.row];
+            if active.multiplier > 0.0 && length > 0.0 {
+                let mu = active.multiplier / length;
+                axpy(
+                    mu * side(active.row),
+                    self.data.row(active.row),
+                    &mut shorter,
+                );
+            }
+        }
+        if norm(&shorter) < norm(&signed) {
+            shorter
+        } else {
+            signed
+        }
+    }
+
+    /// `max_c ||P_K(+-c_c)||`.
+    fn column(&self, gate: usize, least: f64) -> f64 {
+        let mut largest = least;
+        for c in self.columns(gate) {
+            if norm(&c) <= largest {
+                continue;
+            }
+            for sign in self.signs(gate) {
+                largest = largest.max(norm(&self.shortened(gate, *sign, &c)));
+            }
+        }
+        largest
+    }
+
+    /// `max_{j,c} ||(C_i[j, c])_i||`.
+    fn feature(&self) -> f64 {
+        let squares = self.sum(self.data.features * self.data.outputs, |gate, sum| {
+            let c = self.data.correlate(gate, self.theta);
+            sum.iter_mut().zip(c).for_each(|(sum, c)| *sum += c * c);
+        });
+        squares.into_iter().fold(0.0, f64::max).sqrt()
+    }
+
+    /// `max |C_gate|`.
+    fn entry(&self, gate: usize) -> f64 {
+        let c = self.data.correlate(gate, self.theta);
+        c.iter().fold(0.0, |largest, c| largest.max(c.abs()))
+    }
+
+    /// `sum_c ||P_K(+-c_c)||^2`.
+    fn square(&self, gate: usize) -> f64 {
+        let columns = self.columns(gate);
+        let signs = self.signs(gate).iter();
+        let pairs = signs.flat_map(|sign| columns.iter().map(move |c| (*sign, c)));
+        pairs
+            .map(|(sign, c)| norm_squared(&self.shortened(gate, sign, c)))
+            .sum()
+    }
+
+    /// `||+-C + B' M||_2`.
+    fn spectral(&self, gate: usize, least: f64) -> Result<f64, SolveError> {
+        let columns = self.columns(gate);
+        let frobenius: f64 = columns.iter().map(|c| norm_squared(c)).sum();
+        let mut largest = least;
+        if frobenius.sqrt() <= largest {
+            return Ok(largest);
+        }
+        for sign in self.signs(gate) {
+            let shortened = columns.iter().map(|c| self.shortened(gate, *sign, c));
+            let shortened: Vec<Vec<f64>> = shortened.collect();
+            largest = largest.max(spectral_norm(&shortened)?);
+        }
+        Ok(largest)
+    }
+}
+
+/// The largest singular value of the matrix with these columns.
+fn spectral_norm(columns: &[Vec<f64>]) -> Result<f64, SolveError> {
+    let (d, c) = (columns.first().map_or(0, Vec::len), columns.len());
+    let m = Mat::from_fn(d, c, |j, c| columns[c][j]);
+    let m: MatRef<'_, f64> = if d < c { m.transpose() } else { m.as_ref() };
+    let (values, _) = eigen(
+        "squared singular values of correlations",
+        (m.transpose() * m).as_ref(),
+    )?;
+    Ok(values.into_iter().fold(0.0, f64::max).sqrt())
+}

@@ -1,0 +1,130 @@
+//! Programs with the squared loss and neuron-wise norms: the outputs decouple, and each is solved by
+//! [`super::working_set`].
+
+use std::ops::ControlFlow;
+use std::sync::{Mutex, OnceLock};
+
+use rayon::prelude::*;
+
+use super::newton::Scalar;
+use super::newton::group::{Cones, Group};
+use super::working_set::{self, Outcome, Round};
+use super::{Neuron, Problem, SolveOptions};
+use crate::error::SolveError;
+use crate::prox::Rows;
+
+/// A point and how it was reached.
+pub(super) struct Reached {
+    pub(super) neurons: Vec<Neuron>,
+    pub(super) intercept: Vec<f64>,
+    /// Objective and gap by round; an output that has ended counts with its last round.
+    pub(super) rounds: Vec<Round>,
+    pub(super) interrupted: bool,
+}
+
+/// All groups of `problem` for one output.
+pub(super) fn groups(problem: &Problem) -> Vec<Group> {
+    let of = |gate: usize| {
+        let cone = problem.has_cone(gate);
+        let group = move |negative| Group {
+            gate,
+            negative,
+            cone,
+        };
+        [Some(group(false)), cone.then(|| group(true))]
+    };
+    (0..problem.matrix.gates()).flat_map(of).flatten().collect()
+}
+
+/// Minimises a problem with [`super::Loss::Squared`] and [`super::Penalty::Neuron`], from `warm`.
+pub(super) fn solve(
+    problem: &Problem,
+    options: &SolveOptions,
+    warm: &[Neuron],
+    observe: &(dyn Fn(Round) -> ControlFlow<()> + Sync),
+) -> Result<Reached, SolveError> {
+    let (n, outputs) = (problem.matrix.samples() as f64, problem.outputs());
+    let rows = Rows::new(problem.matrix.x());
+    let groups = groups(problem);
+    let gram = OnceLock::new();
+    let latest = Mutex::new(vec![None; outputs]);
+    let one = |output: usize| {
+        let scalar = Scalar {
+            matrix: &problem.matrix,
+            cones: Cones {
+                rows: &rows,
+                patterns: problem.matrix.patterns(),
+            },
+            target: problem.targets.col_as_slice(output).to_vec(),
+            root: None,
+            weight: n * problem.lambda,
+            intercept: problem.intercept,
+            gram: &gram,
+        };
+        let warm = warm_groups(problem, warm, output);
+        let mut observe = |round: Round| {
+            let Ok(mut latest) = latest.lock() else {
+                return ControlFlow::Break(());
+            };
+            latest[output] = Some(round);
+            // Until every output has a figure there is none for the whole.
+            let all: Option<Vec<Round>> = latest.iter().copied().collect();
+            all.map_or(ControlFlow::Continue(()), |all| observe(total(&all, n)))
+        };
+        let limit = options.max_iterations;
+        working_set::solve(
+            &scalar,
+            &groups,
+            &warm,
+            options.tolerance,
+            limit,
+            &mut observe,
+        )
+    };
+    let outcomes: Result<Vec<Outcome>, SolveError> =
+        (0..outputs).into_par_iter().map(one).collect();
+    let outcomes = outcomes?;
+    let neurons = outcomes.iter().enumerate().flat_map(|(output, outcome)| {
+        outcome.live.iter().map(move |(group, weights)| Neuron {
+            gate: group.gate,
+            output,
+            sign: group.sign(),
+            weights: weights.clone(),
+        })
+    });
+    let longest = outcomes.iter().map(|o| o.rounds.len()).max().unwrap_or(0);
+    let round = |i: usize| {
+        let all = outcomes
+            .iter()
+            .filter_map(|o| o.rounds.get(i.min(o.rounds.len().saturating_sub(1))));
+        total(&all.copied().collect::<Vec<_>>(), n)
+    };
+    Ok(Reached {
+        neurons: neurons.collect(),
+        intercept: outcomes.iter().map(|o| o.b).collect(),
+        rounds: (0..longest).map(round).collect(),
+        interrupted: outcomes.iter().any(|o| o.interrupted),
+    })
+}
+
+/// Sums over outputs, in units of the mean over samples.
+fn total(rounds: &[Round], n: f64) -> Round {
+    Round {
+        objective: rounds.iter().map(|r| r.objective).sum::<f64>() / n,
+        gap: rounds.iter().map(|r| r.gap).sum::<f64>() / n,
+    }
+}
+
+/// The neurons of `warm` that feed `output`, as groups.
+fn warm_groups(problem: &Problem, warm: &[Neuron], output: usize) -> Vec<(Group, Vec<f64>)> {
+    let here = warm.iter().filter(|neuron| neuron.output == output);
+    here.map(|neuron| {
+        let group = Group {
+            gate: neuron.gate,
+            negative: neuron.sign < 0.0,
+            cone: problem.has_cone(neuron.gate),
+        };
+        (group, neuron.weights.clone())
+    })
+    .collect()
+}

@@ -1,0 +1,78 @@
+//! One way into the solvers.
+
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+
+use super::newton_solver;
+use super::working_set::Round;
+use super::{Loss, Neuron, Penalty, Problem, Solution, SolveOptions, certify};
+use crate::error::{SolveError, check_positive};
+use crate::status::{Observer, Progress, Record, Status};
+
+/// Minimises `problem` from `warm` (neurons of a problem with the same gates; none for zero) until the
+/// relative duality gap, recomputed by [`certify`] at the point that is returned, is at most the tolerance.
+///
+/// # Errors
+/// When the problem or the options are not sound, no solver covers the combination of loss, penalty and
+/// activation, or a factorisation fails.
+pub fn solve(
+    problem: &Problem,
+    options: &SolveOptions,
+    warm: &[Neuron],
+    observer: &mut (dyn Observer + Send),
+) -> Result<Solution, SolveError> {
+    problem.check()?;
+    check_positive("tolerance", options.tolerance)?;
+    if problem.loss != Loss::Squared || problem.penalty != Penalty::Neuron {
+        return Err(SolveError::Unsupported(
+            "this combination of loss and penalty",
+        ));
+    }
+    let history = Mutex::new((Vec::<Record>::new(), observer));
+    let observe = |round: Round| {
+        let Ok(mut guard) = history.lock() else {
+            return ControlFlow::Break(());
+        };
+        let (history, observer) = &mut *guard;
+        let record = record(history.len(), round);
+        history.push(record);
+        observer.iteration(&Progress {
+            record,
+            state: None,
+        })
+    };
+    let reached = newton_solver::solve(problem, options, warm, &observe)?;
+    let certificate = certify(problem, &reached.neurons, &reached.intercept)?;
+    let status = if certificate.relative_duality_gap <= options.tolerance {
+        Status::Converged
+    } else if reached.interrupted {
+        Status::Interrupted
+    } else if reached.rounds.len() > options.max_iterations {
+        Status::MaxIterations
+    } else {
+        Status::Stalled
+    };
+    Ok(Solution {
+        neurons: reached.neurons,
+        intercept: reached.intercept,
+        certificate,
+        status,
+        iterations: reached.rounds.len(),
+        history: reached
+            .rounds
+            .iter()
+            .enumerate()
+            .map(|(i, r)| record(i, *r))
+            .collect(),
+    })
+}
+
+fn record(iteration: usize, round: Round) -> Record {
+    Record {
+        iteration,
+        relative_residual: crate::dense::ratio(round.gap, round.objective),
+        relative_gradient_norm: None,
+        objective: round.objective,
+        suboptimality_bound: round.gap,
+    }
+}
