@@ -87,6 +87,15 @@ fn row(name: &str, optimum: &Optimum) -> Vec<String> {
         precise(optimum.certificate.objective),
         small(optimum.certificate.relative_duality_gap),
         optimum.neurons.to_string(),
-        percent(Some(optimum.excess)),
+        excess(optimum.excess),
     ]
+}
+
+/// A share of the minimum; below a tenth of a percent in powers of ten.
+fn excess(share: f64) -> String {
+    if share.abs() < 1e-3 {
+        small(share)
+    } else {
+        percent(Some(share))
+    }
 }
