@@ -25,7 +25,7 @@ pub fn solve(
     check_positive("tolerance", options.tolerance)?;
     if !newton_solver::decouples(problem) && !fista::covers(problem) {
         return Err(SolveError::Unsupported(
-            "this combination of loss and penalty",
+            "ReLU goes with the neuron-wise or the squared l2 penalty only: take one of these, or gated ReLU",
         ));
     }
     let history = Mutex::new((Vec::<Record>::new(), observer));
