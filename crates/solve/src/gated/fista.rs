@@ -63,10 +63,7 @@ pub(super) fn solve(
     loop {
         let (neurons, b) = (descent.neurons(), descent.point.b.clone());
         let certificate = certify(problem, &neurons, &b)?;
-        let round = Round {
-            objective: certificate.objective,
-            gap: certificate.duality_gap.max(0.0),
-        };
+        let round = Round::from(certificate);
         rounds.push(round);
         interrupted |= observe(round).is_break();
         let small = round.gap <= options.tolerance * round.objective;

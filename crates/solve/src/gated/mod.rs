@@ -34,6 +34,7 @@
 //!
 //! A point is kept as the list of its live [`Neuron`]s.
 
+mod admm;
 mod certificate;
 mod fista;
 pub mod loss;
@@ -49,6 +50,7 @@ mod working_set;
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
+pub use admm::{AdmmOptions, admm};
 pub use certificate::{certify, lambda_max};
 pub use loss::Loss;
 pub use matrix::{Column, GatedMatrix};

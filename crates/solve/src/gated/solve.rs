@@ -71,7 +71,8 @@ pub fn solve(
     })
 }
 
-fn record(iteration: usize, round: Round) -> Record {
+/// A round as a line of the history.
+pub(super) fn record(iteration: usize, round: Round) -> Record {
     Record {
         iteration,
         relative_residual: crate::dense::ratio(round.gap, round.objective),

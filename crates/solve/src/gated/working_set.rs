@@ -23,6 +23,7 @@ use std::ops::ControlFlow;
 use faer::Mat;
 use rayon::prelude::*;
 
+use super::GapCertificate;
 use super::newton::group::Group;
 use super::newton::{Scalar, State};
 use crate::error::SolveError;
@@ -52,6 +53,15 @@ struct Candidate {
 pub(crate) struct Round {
     pub(crate) objective: f64,
     pub(crate) gap: f64,
+}
+
+impl From<GapCertificate> for Round {
+    fn from(certificate: GapCertificate) -> Self {
+        Self {
+            objective: certificate.objective,
+            gap: certificate.duality_gap.max(0.0),
+        }
+    }
 }
 
 /// What [`solve`] returns.
