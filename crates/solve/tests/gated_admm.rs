@@ -1,13 +1,12 @@
 //! ADMM, the second opinion on squared losses: the same minimum as the Newton method.
+#![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "common/gated.rs"]
-#[allow(dead_code)]
-mod gated;
+mod common;
 
+use common::gated::{Kind, random};
 use convextune_solve::gated::{Activation, AdmmOptions, Loss, Penalty, SolveOptions, admm, solve};
 use convextune_solve::{Quiet, SolveError, Status};
 use convextune_testkit::Rng;
-use gated::{Kind, random};
 
 fn kind(outputs: usize) -> Kind {
     Kind {
