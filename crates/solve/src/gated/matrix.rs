@@ -1,6 +1,8 @@
 //! Products with `[D_1 X ... D_P X]`, which is never formed: a product is one with `X`, tile by tile,
 //! masked on the side of the samples.
 
+use std::sync::Arc;
+
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
 use rayon::prelude::*;
@@ -19,11 +21,11 @@ pub struct Column {
     pub output: usize,
 }
 
-/// `X` and the patterns of its gates.
+/// `X` and the patterns of its gates; copies share them.
 #[derive(Clone, Debug)]
 pub struct GatedMatrix {
-    x: Mat<f64>,
-    patterns: Patterns,
+    x: Arc<Mat<f64>>,
+    patterns: Arc<Patterns>,
 }
 
 impl GatedMatrix {
@@ -37,12 +39,15 @@ impl GatedMatrix {
             patterns.samples(),
             "samples of X and of its patterns"
         );
-        Self { x, patterns }
+        Self {
+            x: Arc::new(x),
+            patterns: Arc::new(patterns),
+        }
     }
 
     /// `X`.
     pub fn x(&self) -> MatRef<'_, f64> {
-        self.x.as_ref()
+        (*self.x).as_ref()
     }
 
     /// The patterns.
@@ -52,7 +57,7 @@ impl GatedMatrix {
 
     /// Adds patterns over the same samples.
     pub fn push(&mut self, on: impl IntoIterator<Item = bool>) {
-        self.patterns.push(on);
+        Arc::make_mut(&mut self.patterns).push(on);
     }
 
     /// `n`.

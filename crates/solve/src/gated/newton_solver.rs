@@ -88,12 +88,19 @@ pub(super) fn solve(
     observe: &(dyn Fn(Round) -> ControlFlow<()> + Sync),
 ) -> Result<Reached, SolveError> {
     let (n, outputs) = (problem.matrix.samples() as f64, problem.outputs());
-    let (rows, gram) = (Rows::new(problem.matrix.x()), OnceLock::new());
+    let groups = groups(problem);
+    let cones = groups.iter().any(|group| group.cone);
+    let rows = if cones {
+        Rows::new(problem.matrix.x())
+    } else {
+        Rows::none()
+    };
+    let gram = OnceLock::new();
     let shared = Shared {
         matrix: &problem.matrix,
         rows: &rows,
         gram: &gram,
-        groups: groups(problem),
+        groups,
     };
     let latest = Mutex::new(vec![None; outputs]);
     let one = |output: usize| {

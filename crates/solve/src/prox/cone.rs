@@ -55,6 +55,15 @@ impl Rows {
         }
     }
 
+    /// No rows, where there is no cone to project onto.
+    pub fn none() -> Self {
+        Self {
+            features: 0,
+            by_row: Vec::new(),
+            by_column: Vec::new(),
+        }
+    }
+
     /// `n`.
     pub fn samples(&self) -> usize {
         self.by_row.len() / self.features.max(1)
