@@ -69,6 +69,10 @@ fn run(command: Command) -> Result<()> {
             use_threads(args.run.threads)?;
             commands::predict::run(&args)
         }
+        Command::Nn { command } => {
+            use_threads(command.run_args().threads)?;
+            commands::nn::run(command)
+        }
         Command::Info(args) => commands::info::run(&args),
         Command::Backbone { command } => commands::backbone::run(&command),
     }

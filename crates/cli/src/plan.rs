@@ -1,5 +1,7 @@
 //! From arguments to resolved plans: everything that can be decided before a file is touched.
 
+pub mod nn;
+
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -217,7 +217,8 @@ fn line(stage: &Stage, last: &mut Option<Instant>) {
         ..
     } = stage;
     let progress = match (figure.is_empty(), total) {
-        (false, _) => figure.clone(),
+        (false, 0) => figure.clone(),
+        (false, total) => format!("{done} of {total}, {figure}"),
         (true, 0) => "working".to_owned(),
         (true, total) => format!("{done} of {total}"),
     };

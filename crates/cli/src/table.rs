@@ -43,15 +43,26 @@ pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), |s| format!("{:.1} %", 100.0 * s))
 }
 
-/// A positive number of any size, in four digits.
+/// A number of any size, in four digits.
 pub fn number(x: f64) -> String {
+    digits(x, 4)
+}
+
+/// A number that is compared with others, in ten digits.
+pub fn precise(x: f64) -> String {
+    digits(x, 10)
+}
+
+fn digits(x: f64, count: usize) -> String {
     if x == 0.0 {
         "0".to_owned()
     } else if (1e-3..1e5).contains(&x.abs()) {
-        let digits = (3 - x.abs().log10().floor() as i32).max(0) as usize;
-        format!("{x:.digits$}")
+        let before = 1 + x.abs().log10().floor() as i32;
+        let after = (count as i32 - before).max(0) as usize;
+        format!("{x:.after$}")
     } else {
-        format!("{x:.2e}")
+        let after = count - if count > 4 { 1 } else { 2 };
+        format!("{x:.after$e}")
     }
 }
 
@@ -91,6 +102,8 @@ mod tests {
         assert_eq!(number(0.123_456), "0.1235");
         assert_eq!(number(1234.56), "1235");
         assert_eq!(number(1e-9), "1.00e-9");
+        assert_eq!(precise(-12.5), "-12.50000000");
+        assert_eq!(precise(1.5e-9), "1.500000000e-9");
         assert_eq!(bytes(Some(3 << 30)), "3.00 GiB");
     }
 }

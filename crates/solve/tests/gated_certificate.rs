@@ -155,6 +155,38 @@ fn shrunk(penalty: Penalty, lambda: f64, c: &[Mat<f64>]) -> Vec<Mat<f64>> {
     }
 }
 
+/// Each output by itself has the dual value it has among the others: a bad one does not spoil the rest.
+#[test]
+fn outputs_that_do_not_couple_are_certified_one_by_one() {
+    let separate = |kind: &Kind| {
+        let coupled = kind.loss == Loss::CrossEntropy || kind.penalty == Penalty::Nuclear;
+        kind.has_certificate() && kind.outputs == 3 && !coupled
+    };
+    for (seed, kind) in kinds().into_iter().filter(separate).enumerate() {
+        let problem = random(kind, 14, 3, 8, 0.05, 300 + seed as u64);
+        let mut rng = Rng::new(seed as u64);
+        let neurons = random_neurons(&problem, 6, 0.3, &mut rng);
+        let intercept = random_intercept(&problem, &mut rng);
+        let whole = certify(&problem, &neurons, &intercept).unwrap();
+        let (mut objective, mut dual) = (0.0, 0.0);
+        for c in 0..3 {
+            let mut part = problem.clone();
+            part.targets = Mat::from_fn(14, 1, |s, _| problem.targets[(s, c)]);
+            let own = neurons.iter().filter(|n| n.output == c).cloned();
+            let own: Vec<Neuron> = own.map(|n| Neuron { output: 0, ..n }).collect();
+            let b = intercept.get(c..=c).unwrap_or_default();
+            let alone = certify(&part, &own, b).unwrap();
+            objective += alone.objective;
+            dual += alone.dual_value;
+        }
+        let off = (whole.objective - objective).abs() + (whole.dual_value - dual).abs();
+        assert!(
+            off < 1e-13 * objective,
+            "{kind:?} {whole:?}: {objective} {dual}"
+        );
+    }
+}
+
 fn neurons_of(blocks: &[Mat<f64>]) -> Vec<Neuron> {
     let places = (0..blocks.len()).flat_map(|gate| [(gate, 0), (gate, 1)]);
     let neuron = |(gate, output): (usize, usize)| Neuron {

@@ -1,6 +1,7 @@
 //! What may stand on the command line. Parsing is pure: nothing here touches files.
 
 pub mod fit;
+pub mod nn;
 pub mod values;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use convextune_model::backbones::Backbone;
 
 use fit::{CompareArgs, FitArgs};
+use nn::NetCommand;
 use values::{backbone, bytes, count};
 
 const EXAMPLES: &str = "\
@@ -18,12 +20,13 @@ Examples:
   convextune predict flowers.safetensors new/*.jpg
   convextune compare photos/ --backbone efficientnet-lite0
   convextune backbone list
+  convextune nn fit data.csv --target class -o model.safetensors
 
 photos/ holds one folder of images per class, or train/ and test/ with one folder per class each.
 Exit codes: 0 success, 1 the work failed, 2 wrong usage.";
 
-/// Fine-tune pre-trained networks by convex optimisation: every model is the proven minimum of its
-/// training problem.
+/// Train networks by convex optimisation, pre-trained ones on photos and two-layer ones on tables:
+/// every model is the proven minimum of its training problem.
 #[derive(Debug, Parser)]
 #[command(name = "convextune", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
@@ -45,6 +48,12 @@ pub enum Command {
     Info(InfoArgs),
     /// Fit several methods to one folder and print one table.
     Compare(Box<CompareArgs>),
+    /// Two-layer networks on tables, trained to their global minimum.
+    Nn {
+        /// What to do with networks on tables.
+        #[command(subcommand)]
+        command: NetCommand,
+    },
     /// List, fetch and check pre-trained networks.
     Backbone {
         /// What to do with backbones.
@@ -131,7 +140,7 @@ pub struct PredictArgs {
 Example:
   convextune info flowers.safetensors")]
 pub struct InfoArgs {
-    /// A model that `convextune fit` wrote
+    /// A model that `convextune fit` or `convextune nn fit` wrote
     pub model: PathBuf,
     /// Print JSON on standard output instead of a table
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! Parsers of single values: what is out of range never gets past the command line.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use convextune::convexnet::GateChoice;
 use convextune_model::backbones::{Backbone, by_name};
 use convextune_model::images::Holdout;
 use serde::Serialize;
@@ -75,6 +76,24 @@ pub fn holdout(text: &str) -> Result<Holdout, String> {
         .map_err(|e| format!("{e}, or `none`"))
 }
 
+/// Which gates: a number of sampled ones, `all` or `adaptive`.
+pub fn gates(text: &str) -> Result<GateChoice, String> {
+    match text {
+        "adaptive" => Ok(GateChoice::Adaptive),
+        _ => more_gates(text).map_err(|e| format!("{e}, or `adaptive`")),
+    }
+}
+
+/// A number of sampled gates, or `all`.
+pub fn more_gates(text: &str) -> Result<GateChoice, String> {
+    match text {
+        "all" => Ok(GateChoice::All),
+        _ => count::<1_000_000>(text)
+            .map(GateChoice::Sampled)
+            .map_err(|e| format!("{e}, or `all`")),
+    }
+}
+
 /// A number of bytes such as `2GiB`, `500MB` or `1000000`.
 pub fn bytes(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, f64); 9] = [
@@ -127,5 +146,8 @@ mod tests {
         assert!(count::<10>("0").is_err() && count::<10>("11").is_err());
         assert_eq!(count::<10>("10"), Ok(10));
         assert_eq!(slope("0"), Ok(0.0));
+        assert!(gates("0").is_err() && gates("some").is_err() && more_gates("adaptive").is_err());
+        assert_eq!(gates("7"), Ok(GateChoice::Sampled(7)));
+        assert_eq!(gates("all"), Ok(GateChoice::All));
     }
 }

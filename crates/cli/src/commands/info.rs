@@ -1,15 +1,18 @@
 //! `convextune info`.
 
 use anyhow::Result;
-use convextune::model_file::Model;
+use convextune::model_file::{Model, is_convex_network};
 
-use super::summary;
+use super::{nn, summary};
 use crate::args::InfoArgs;
 use crate::output::{print, print_json};
 use crate::table::pairs;
 
 /// Shows a model file's header.
 pub fn run(args: &InfoArgs) -> Result<()> {
+    if is_convex_network(&args.model)? {
+        return nn::info(&args.model, args.json);
+    }
     let model = Model::load(&args.model)?;
     let header = &model.header;
     if args.json {

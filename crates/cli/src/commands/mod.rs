@@ -5,6 +5,7 @@ pub mod compare;
 pub mod evaluate;
 pub mod fit;
 pub mod info;
+pub mod nn;
 pub mod predict;
 mod summary;
 

@@ -5,6 +5,7 @@
 
 pub mod cases;
 pub mod pickle;
+pub mod tables;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,6 +30,12 @@ impl Place {
         place.photos("photos/train", &["blue", "green", "red"], 6);
         place.photos("photos/test", &["blue", "green", "red"], 3);
         place
+    }
+
+    /// A folder with nothing in it.
+    pub fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -204,7 +204,7 @@ fn larger(
     let more = match choice {
         GateChoice::All => return enumerate(x, MOST_PATTERNS),
         GateChoice::Sampled(count) => sample(x, bias, Sampler::Gaussian, count, seed),
-        GateChoice::Adaptive => {
+        GateChoice::Adaptive | GateChoice::Given => {
             return Err(Error::Usage(
                 "a network is checked with --gates N or --gates all".into(),
             ));

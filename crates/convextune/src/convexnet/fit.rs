@@ -106,6 +106,7 @@ impl Program {
         let encoder = Encoder::learn(table, &data.train, &data.target, options.task, options.bias)?;
         let x = encoder.features(table, &data.train)?;
         let labels = encoder.labels(table, &data.train)?;
+        let is_given = given.is_some();
         let Gates {
             vectors,
             patterns,
@@ -122,6 +123,10 @@ impl Program {
             matrix: GatedMatrix::new(x, patterns),
         };
         let mut vectors = vectors;
+        let mut options = options.clone();
+        if is_given {
+            options.gates = GateChoice::Given;
+        }
         if options.linear {
             problem.linear = Some(problem.matrix.gates());
             problem
@@ -130,7 +135,7 @@ impl Program {
             vectors.resize_with(vectors.nrows(), vectors.ncols() + 1, |_, _| 0.0);
         }
         Ok(Self {
-            options: options.clone(),
+            options,
             encoder,
             labels,
             vectors,
@@ -282,6 +287,9 @@ fn choose(x: &Mat<f64>, options: &NetOptions, given: Option<Mat<f64>>) -> Result
     let drawn = |count| sample(x.as_ref(), bias, options.sampler, count, options.seed);
     match (given, options.gates) {
         (Some(vectors), _) => given_gates(x.as_ref(), vectors.as_ref()),
+        (None, GateChoice::Given) => Err(Error::Usage(
+            "the gates are to be given, but none are".into(),
+        )),
         (None, GateChoice::All) => enumerate(x.as_ref(), MOST_PATTERNS),
         (None, GateChoice::Sampled(count)) => Ok(drawn(count)),
         (None, GateChoice::Adaptive) => Ok(drawn(adaptive::FIRST)),

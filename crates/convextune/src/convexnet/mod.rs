@@ -46,6 +46,8 @@ pub enum GateChoice {
     Sampled(usize),
     /// Every activation pattern.
     All,
+    /// Vectors handed over beside the options.
+    Given,
     /// Begun from a few samples, then priced by the dual until no better one is found.
     Adaptive,
 }

@@ -35,11 +35,13 @@
 //! A point is kept as the list of its live [`Neuron`]s.
 
 mod certificate;
+mod fista;
 pub mod loss;
 mod matrix;
 mod newton;
 mod newton_solver;
 mod patterns;
+mod proximal_newton;
 mod solution;
 mod solve;
 mod working_set;
@@ -82,7 +84,7 @@ pub enum Penalty {
     /// `1/2 sum U^2`; not a norm: dense, unique.
     SquaredL2,
     /// `sum over i of ||U_i||_*`: weight decay of a network whose neurons feed all outputs. Exact for gated
-    /// ReLU; with ReLU the nuclear norm of the two parts is a relaxation of a norm that is NP-hard.
+    /// ReLU; with ReLU a relaxation for neurons whose output weights have one sign, and no bound for others.
     Nuclear,
 }
 

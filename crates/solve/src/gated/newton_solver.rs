@@ -1,15 +1,17 @@
-//! Programs with the squared loss and neuron-wise norms: the outputs decouple, and each is solved by
-//! [`super::working_set`].
+//! Programs with neuron-wise norms whose outputs decouple (all losses but the cross entropy of several
+//! classes): each is solved by [`super::working_set`], within [`super::proximal_newton`] where the loss is
+//! not quadratic.
 
 use std::ops::ControlFlow;
 use std::sync::{Mutex, OnceLock};
 
+use faer::Mat;
 use rayon::prelude::*;
 
 use super::newton::Scalar;
 use super::newton::group::{Cones, Group};
 use super::working_set::{self, Outcome, Round};
-use super::{Neuron, Problem, SolveOptions};
+use super::{GatedMatrix, Loss, Neuron, Penalty, Problem, SolveOptions, proximal_newton};
 use crate::error::SolveError;
 use crate::prox::Rows;
 
@@ -22,8 +24,35 @@ pub(super) struct Reached {
     pub(super) interrupted: bool,
 }
 
+/// What the outputs of a problem share.
+pub(super) struct Shared<'a> {
+    matrix: &'a GatedMatrix,
+    rows: &'a Rows,
+    gram: &'a OnceLock<Mat<f64>>,
+    /// All groups of one output.
+    pub(super) groups: Vec<Group>,
+}
+
+impl Shared<'_> {
+    /// The problem of one output `problem`, with the squared loss.
+    pub(super) fn scalar(&self, problem: &Problem) -> Scalar<'_> {
+        Scalar {
+            matrix: self.matrix,
+            cones: Cones {
+                rows: self.rows,
+                patterns: self.matrix.patterns(),
+            },
+            target: problem.targets.col_as_slice(0).to_vec(),
+            root: None,
+            weight: self.matrix.samples() as f64 * problem.lambda,
+            intercept: problem.intercept,
+            gram: self.gram,
+        }
+    }
+}
+
 /// All groups of `problem` for one output.
-pub(super) fn groups(problem: &Problem) -> Vec<Group> {
+fn groups(problem: &Problem) -> Vec<Group> {
     let of = |gate: usize| {
         let cone = problem.has_cone(gate);
         let group = move |negative| Group {
@@ -36,7 +65,22 @@ pub(super) fn groups(problem: &Problem) -> Vec<Group> {
     (0..problem.matrix.gates()).flat_map(of).flatten().collect()
 }
 
-/// Minimises a problem with [`super::Loss::Squared`] and [`super::Penalty::Neuron`], from `warm`.
+/// Whether the outputs of `problem` can be solved one by one, with neuron-wise norms.
+pub(super) fn decouples(problem: &Problem) -> bool {
+    let softmax = problem.loss == Loss::CrossEntropy && problem.outputs() > 1;
+    problem.penalty == Penalty::Neuron && !softmax
+}
+
+/// One output of a problem that decouples, as a problem of its own.
+fn single(problem: &Problem, output: usize) -> Problem {
+    let target = problem.targets.col_as_slice(output);
+    Problem {
+        targets: Mat::from_fn(target.len(), 1, |s, _| target[s]),
+        ..problem.clone()
+    }
+}
+
+/// Minimises a problem that [`decouples`], from `warm`.
 pub(super) fn solve(
     problem: &Problem,
     options: &SolveOptions,
@@ -44,24 +88,15 @@ pub(super) fn solve(
     observe: &(dyn Fn(Round) -> ControlFlow<()> + Sync),
 ) -> Result<Reached, SolveError> {
     let (n, outputs) = (problem.matrix.samples() as f64, problem.outputs());
-    let rows = Rows::new(problem.matrix.x());
-    let groups = groups(problem);
-    let gram = OnceLock::new();
+    let (rows, gram) = (Rows::new(problem.matrix.x()), OnceLock::new());
+    let shared = Shared {
+        matrix: &problem.matrix,
+        rows: &rows,
+        gram: &gram,
+        groups: groups(problem),
+    };
     let latest = Mutex::new(vec![None; outputs]);
     let one = |output: usize| {
-        let scalar = Scalar {
-            matrix: &problem.matrix,
-            cones: Cones {
-                rows: &rows,
-                patterns: problem.matrix.patterns(),
-            },
-            target: problem.targets.col_as_slice(output).to_vec(),
-            root: None,
-            weight: n * problem.lambda,
-            intercept: problem.intercept,
-            gram: &gram,
-        };
-        let warm = warm_groups(problem, warm, output);
         let mut observe = |round: Round| {
             let Ok(mut latest) = latest.lock() else {
                 return ControlFlow::Break(());
@@ -71,15 +106,33 @@ pub(super) fn solve(
             let all: Option<Vec<Round>> = latest.iter().copied().collect();
             all.map_or(ControlFlow::Continue(()), |all| observe(total(&all, n)))
         };
-        let limit = options.max_iterations;
-        working_set::solve(
-            &scalar,
-            &groups,
-            &warm,
-            options.tolerance,
-            limit,
-            &mut observe,
-        )
+        let warm = warm_groups(problem, warm, output);
+        let single = single(problem, output);
+        let SolveOptions {
+            tolerance,
+            max_iterations,
+        } = *options;
+        if problem.loss == Loss::Squared {
+            let scalar = shared.scalar(&single);
+            let groups = &shared.groups;
+            working_set::solve(
+                &scalar,
+                groups,
+                &warm,
+                tolerance,
+                max_iterations,
+                &mut observe,
+            )
+        } else {
+            proximal_newton::solve(
+                &single,
+                &shared,
+                warm,
+                tolerance,
+                max_iterations,
+                &mut observe,
+            )
+        }
     };
     let outcomes: Result<Vec<Outcome>, SolveError> =
         (0..outputs).into_par_iter().map(one).collect();

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 
-use super::newton_solver;
 use super::working_set::Round;
-use super::{Loss, Neuron, Penalty, Problem, Solution, SolveOptions, certify};
+use super::{Neuron, Problem, Solution, SolveOptions, certify};
+use super::{fista, newton_solver};
 use crate::error::{SolveError, check_positive};
 use crate::status::{Observer, Progress, Record, Status};
 
@@ -23,9 +23,9 @@ pub fn solve(
 ) -> Result<Solution, SolveError> {
     problem.check()?;
     check_positive("tolerance", options.tolerance)?;
-    if problem.loss != Loss::Squared || problem.penalty != Penalty::Neuron {
+    if !newton_solver::decouples(problem) && !fista::covers(problem) {
         return Err(SolveError::Unsupported(
-            "this combination of loss and penalty",
+            "ReLU goes with the neuron-wise or the squared l2 penalty only: take one of these, or gated ReLU",
         ));
     }
     let history = Mutex::new((Vec::<Record>::new(), observer));
@@ -41,7 +41,11 @@ pub fn solve(
             state: None,
         })
     };
-    let reached = newton_solver::solve(problem, options, warm, &observe)?;
+    let reached = if newton_solver::decouples(problem) {
+        newton_solver::solve(problem, options, warm, &observe)?
+    } else {
+        fista::solve(problem, options, warm, &observe)?
+    };
     let certificate = certify(problem, &reached.neurons, &reached.intercept)?;
     let status = if certificate.relative_duality_gap <= options.tolerance {
         Status::Converged

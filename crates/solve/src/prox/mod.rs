@@ -15,5 +15,6 @@
 //! is `||P_K z||` as well: `max { <x, z> : x in K, ||x|| <= 1 }`.
 
 pub mod cone;
+pub mod penalty;
 
 pub use cone::{Projection, Rows};

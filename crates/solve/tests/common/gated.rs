@@ -166,3 +166,36 @@ pub fn random_intercept(problem: &Problem, rng: &mut Rng) -> Vec<f64> {
     };
     rng.normals(length)
 }
+
+/// Gates with every pattern of samples in `R^3` in general position: each cone of the arrangement has an
+/// edge, where two samples `s`, `t` have the score 0, and is one of the four around it, for whose gates
+/// `+-x_s x x_t` moves a little along `+-x_s / ||x_s|| +- x_t / ||x_t||`.
+pub fn every_gate(x: &Mat<f64>) -> Mat<f64> {
+    let unit = |s: usize| {
+        let length = (0..3).map(|j| x[(s, j)] * x[(s, j)]).sum::<f64>().sqrt();
+        [0, 1, 2].map(|j| x[(s, j)] / length)
+    };
+    let mut gates = Vec::new();
+    for (s, t) in (0..x.nrows()).flat_map(|s| (0..s).map(move |t| (s, t))) {
+        let (a, b) = (unit(s), unit(t));
+        let edge = [0, 1, 2].map(|j| {
+            let (k, l) = ((j + 1) % 3, (j + 2) % 3);
+            a[k] * b[l] - a[l] * b[k]
+        });
+        for (sign, along, across) in SIGNS {
+            gates.push([0, 1, 2].map(|j| sign * edge[j] + 1e-7 * (along * a[j] + across * b[j])));
+        }
+    }
+    Mat::from_fn(3, gates.len(), |j, i| gates[i][j])
+}
+
+const SIGNS: [(f64, f64, f64); 8] = [
+    (1.0, 1.0, 1.0),
+    (1.0, 1.0, -1.0),
+    (1.0, -1.0, 1.0),
+    (1.0, -1.0, -1.0),
+    (-1.0, 1.0, 1.0),
+    (-1.0, 1.0, -1.0),
+    (-1.0, -1.0, 1.0),
+    (-1.0, -1.0, -1.0),
+];

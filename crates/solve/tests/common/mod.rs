@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod gated;
+pub mod network;
 
 use convextune_solve::quadratic::{
     Identity, PcgOptions, RidgeProblem, Start, solve_dual, solve_primal,

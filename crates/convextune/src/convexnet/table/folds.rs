@@ -23,6 +23,44 @@ pub struct Folds {
     pub folds: Vec<Fold>,
 }
 
+impl Fold {
+    /// A seeded share (between 0 and 1) of the rows to test on, the others to train on: of every class, never
+    /// all of it, or of every range of values. Rows are indices into `labels`, in ascending order.
+    pub fn holdout(labels: &Target, share: f64, seed: u64) -> Self {
+        let mut rng = Rng::new(seed, "holdout");
+        let mut order: Vec<usize> = (0..labels.len()).collect();
+        rng.shuffle(&mut order);
+        let groups: Vec<Vec<usize>> = match labels {
+            Target::Classes(classes) => {
+                order.sort_by_key(|&row| classes[row]);
+                let same = |a: &usize, b: &usize| classes[*a] == classes[*b];
+                order.chunk_by(same).map(<[usize]>::to_vec).collect()
+            }
+            Target::Values(values) => {
+                order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+                // Ten rows to test on from every range.
+                let ranges = order.chunks((10.0 / share).ceil() as usize);
+                let shuffled = |range: &[usize]| {
+                    let mut rows = range.to_vec();
+                    rng.shuffle(&mut rows);
+                    rows
+                };
+                ranges.map(shuffled).collect()
+            }
+        };
+        let (mut train, mut test) = (Vec::new(), Vec::new());
+        for rows in groups {
+            let count = (share * rows.len() as f64).round() as usize;
+            let (held, kept) = rows.split_at(count.min(rows.len() - 1));
+            test.extend(held);
+            train.extend(kept);
+        }
+        train.sort_unstable();
+        test.sort_unstable();
+        Self { train, test }
+    }
+}
+
 impl Folds {
     /// Reads a file of two lines a fold, training rows and then test rows, counted from 0 without the header
     /// and separated by spaces or commas, for a table of so many `rows`. Not every row need be named.
@@ -53,8 +91,7 @@ impl Folds {
             let test = row_list(test, 2 * k + 2, &mut vec![false; rows]).map_err(error)?;
             if let Some(row) = test.iter().find(|&&row| trained[row]) {
                 return Err(error(format!(
-                    "row {row} is both trained and tested on in fold {} (lines {} and {}): take it out of one",
-                    k + 1,
+                    "row {row} is both trained and tested on in fold {k} (lines {} and {}): take it out of one",
                     2 * k + 1,
                     2 * k + 2
                 )));

@@ -47,7 +47,8 @@
 //! ```
 //!
 //! over `0 <= s <= lambda / R°(C)` within the domain: a concave function of one variable. `s` is kept below
-//! 2, which costs nothing near an optimum, where it is 1.
+//! 2, which costs nothing near an optimum, where it is 1. Where neither loss nor penalty couples the outputs
+//! (no softmax, no nuclear norm), (1) is a program for each, and each has an `s` of its own.
 //!
 //! Duality of group norms over cones: M. Pilanci, T. Ergen, *Neural networks are convex regularizers*, ICML
 //! 2020 (the dual of the ReLU program); A. Mishkin, A. Sahiner, M. Pilanci, *Fast convex optimization for
@@ -122,7 +123,7 @@ pub fn lambda_max(problem: &Problem) -> Result<f64, SolveError> {
     };
     let z = data.outputs_at(&[], &intercept);
     let theta = data.theta(&data.gradients(&z));
-    Ok(Polar::of(&data, &theta, &[])?.norm)
+    Ok(Polar::of(&data, &theta, &[])?.norm())
 }
 
 /// A problem's matrices by rows.
@@ -223,23 +224,48 @@ impl<'a> Data<'a> {
         g.iter().map(|g| -g / self.samples as f64).collect()
     }
 
-    /// The maximum of (5). `live` lists gates at which `R°(C)` is probably attained.
+    /// The maximum of (5), or the sum of those of the outputs. `live` lists gates at which `R°(C)` is
+    /// probably attained.
     fn dual_value(&self, g: &[f64], live: &[usize]) -> Result<f64, SolveError> {
-        let (loss, lambda) = (self.problem.loss, self.problem.lambda);
         let polar = Polar::of(self, &self.theta(g), live)?;
-        let scaled = lambda / polar.norm.max(lambda / LARGEST_SCALE);
+        if self.is_coupled() {
+            let square = polar.squares.iter().sum();
+            return Ok(self.scaled(g, &self.y, self.outputs, polar.norm(), square));
+        }
+        let column = |rows: &[f64], c| -> Vec<f64> {
+            let entries = rows.iter().skip(c).step_by(self.outputs);
+            entries.copied().collect()
+        };
+        let output = |c: usize| {
+            let (g, y) = (column(g, c), column(&self.y, c));
+            self.scaled(&g, &y, 1, polar.norms[c], polar.squares[c])
+        };
+        Ok((0..self.outputs).map(output).sum())
+    }
+
+    /// Whether loss or penalty is no sum over outputs.
+    fn is_coupled(&self) -> bool {
+        let softmax = self.problem.loss == super::Loss::CrossEntropy && self.outputs > 1;
+        softmax || self.problem.penalty == Penalty::Nuclear
+    }
+
+    /// The maximum of (5) for the rows of `g` and `y` (`n x outputs`), with `R°(C)` and the sum of squares.
+    fn scaled(&self, g: &[f64], y: &[f64], outputs: usize, norm: f64, square: f64) -> f64 {
+        let (loss, lambda) = (self.problem.loss, self.problem.lambda);
+        let pairs = || g.chunks_exact(outputs).zip(y.chunks_exact(outputs));
         let reach = |(g, y): (&[f64], &[f64])| losses::reach(loss, g, y);
-        let limit = self.pairs(g).map(reach).fold(scaled, f64::min);
-        let mut scaled = vec![0.0; self.outputs];
+        let feasible = lambda / norm.max(lambda / LARGEST_SCALE);
+        let limit = pairs().map(reach).fold(feasible, f64::min);
+        let mut scaled = vec![0.0; outputs];
         let value = |s: f64| {
             let mut sum = 0.0;
-            for (g, y) in self.pairs(g) {
+            for (g, y) in pairs() {
                 scaled.iter_mut().zip(g).for_each(|(sg, g)| *sg = s * g);
                 sum += losses::conjugate(loss, &scaled, y);
             }
-            -sum / self.samples as f64 - s * s * polar.square / (2.0 * lambda)
+            -sum / self.samples as f64 - s * s * square / (2.0 * lambda)
         };
-        Ok(maximum(value, limit))
+        maximum(value, limit)
     }
 
     /// How far the neurons leave their cones.

@@ -35,12 +35,12 @@ use crate::prox::cone::{Rows, project};
 /// Gates whose terms are summed by one thread; sums do not depend on the threads.
 const CHUNK: usize = 64;
 
-/// What the penalty contributes to the dual.
+/// What the penalty contributes to the dual, by output.
 pub(super) struct Polar {
-    /// `R°(C)`, or 0 where `R` is no norm.
-    pub(super) norm: f64,
+    /// `R°` of each output's part of `C` (nuclear norm: of all of `C`, for each), or 0 where `R` is no norm.
+    pub(super) norms: Vec<f64>,
     /// `sum ||P_K C||^2` of (3), or 0 where `R` is a norm.
-    pub(super) square: f64,
+    pub(super) squares: Vec<f64>,
 }
 
 impl Polar {
@@ -60,18 +60,23 @@ impl Polar {
             theta,
             rows: cones.then(|| Rows::new(problem.matrix.x())),
         };
-        let norm = match problem.penalty {
-            Penalty::SquaredL2 => 0.0,
+        let norms = match problem.penalty {
+            Penalty::SquaredL2 => vec![0.0; data.outputs],
             Penalty::Feature => work.feature(),
             Penalty::Neuron => work.largest(live, |gate, least| Ok(work.column(gate, least)))?,
             Penalty::L1 => work.largest(live, |gate, _| Ok(work.entry(gate)))?,
             Penalty::Nuclear => work.largest(live, |gate, least| work.spectral(gate, least))?,
         };
-        let square = match problem.penalty {
-            Penalty::SquaredL2 => work.sum(1, |gate, sum| sum[0] += work.square(gate))[0],
-            _ => 0.0,
+        let squares = match problem.penalty {
+            Penalty::SquaredL2 => work.sum(data.outputs, |gate, sum| work.square(gate, sum)),
+            _ => vec![0.0; data.outputs],
         };
-        Ok(Self { norm, square })
+        Ok(Self { norms, squares })
+    }
+
+    /// `R°(C)`.
+    pub(super) fn norm(&self) -> f64 {
+        self.norms.iter().copied().fold(0.0, f64::max)
     }
 }
 
@@ -84,25 +89,27 @@ struct Correlations<'a> {
 }
 
 impl Correlations<'_> {
-    /// The maximum over gates of a norm; `norm(gate, least)` may answer anything up to `least` where the
-    /// norm is at most `least`.
+    /// The maxima over gates of norms, by output; `norms(gate, least)` may answer anything up to `least`
+    /// where a norm is at most `least`.
     fn largest(
         &self,
         live: &[usize],
-        norm: impl Fn(usize, f64) -> Result<f64, SolveError> + Sync,
-    ) -> Result<f64, SolveError> {
+        norms: impl Fn(usize, &[f64]) -> Result<Vec<f64>, SolveError> + Sync,
+    ) -> Result<Vec<f64>, SolveError> {
         // The bits of numbers that are not negative are ordered as the numbers are.
-        let largest = AtomicU64::new(0);
+        let largest: Vec<AtomicU64> = (0..self.data.outputs).map(|_| AtomicU64::new(0)).collect();
+        let seen = |largest: &AtomicU64| f64::from_bits(largest.load(Ordering::Relaxed));
         let visit = |gate: usize| -> Result<(), SolveError> {
-            let least = f64::from_bits(largest.load(Ordering::Relaxed));
-            let norm = norm(gate, least)?;
-            largest.fetch_max(norm.max(0.0).to_bits(), Ordering::Relaxed);
+            let least: Vec<f64> = largest.iter().map(seen).collect();
+            for (largest, norm) in largest.iter().zip(norms(gate, &least)?) {
+                largest.fetch_max(norm.max(0.0).to_bits(), Ordering::Relaxed);
+            }
             Ok(())
         };
         live.par_iter().try_for_each(|gate| visit(*gate))?;
         let gates = 0..self.data.problem.matrix.gates();
         gates.into_par_iter().try_for_each(visit)?;
-        Ok(f64::from_bits(largest.into_inner()))
+        Ok(largest.iter().map(seen).collect())
     }
 
     /// The sum over gates of what `add` adds to `width` numbers.
@@ -166,60 +173,63 @@ impl Correlations<'_> {
         }
     }
 
-    /// `max_c ||P_K(+-c_c)||`.
-    fn column(&self, gate: usize, least: f64) -> f64 {
-        let mut largest = least;
-        for c in self.columns(gate) {
-            if norm(&c) <= largest {
-                continue;
+    /// `||P_K(+-c_c)||`.
+    fn column(&self, gate: usize, least: &[f64]) -> Vec<f64> {
+        let largest = |(c, least): (&Vec<f64>, &f64)| {
+            if norm(c) <= *least {
+                return *least;
             }
-            for sign in self.signs(gate) {
-                largest = largest.max(norm(&self.shortened(gate, *sign, &c)));
-            }
-        }
-        largest
+            let signs = self.signs(gate).iter();
+            let norms = signs.map(|sign| norm(&self.shortened(gate, *sign, c)));
+            norms.fold(*least, f64::max)
+        };
+        self.columns(gate).iter().zip(least).map(largest).collect()
     }
 
-    /// `max_{j,c} ||(C_i[j, c])_i||`.
-    fn feature(&self) -> f64 {
+    /// `max_j ||(C_i[j, c])_i||`.
+    fn feature(&self) -> Vec<f64> {
         let squares = self.sum(self.data.features * self.data.outputs, |gate, sum| {
             let c = self.data.correlate(gate, self.theta);
             sum.iter_mut().zip(c).for_each(|(sum, c)| *sum += c * c);
         });
-        squares.into_iter().fold(0.0, f64::max).sqrt()
+        let columns = squares.chunks(self.data.features.max(1));
+        columns.map(|c| largest_size(c).sqrt()).collect()
     }
 
-    /// `max |C_gate|`.
-    fn entry(&self, gate: usize) -> f64 {
-        let c = self.data.correlate(gate, self.theta);
-        c.iter().fold(0.0, |largest, c| largest.max(c.abs()))
-    }
-
-    /// `sum_c ||P_K(+-c_c)||^2`.
-    fn square(&self, gate: usize) -> f64 {
+    /// `max_j |C_gate[j, c]|`.
+    fn entry(&self, gate: usize) -> Vec<f64> {
         let columns = self.columns(gate);
-        let signs = self.signs(gate).iter();
-        let pairs = signs.flat_map(|sign| columns.iter().map(move |c| (*sign, c)));
-        pairs
-            .map(|(sign, c)| norm_squared(&self.shortened(gate, sign, c)))
-            .sum()
+        columns.iter().map(|c| largest_size(c)).collect()
     }
 
-    /// `||+-C + B' M||_2`.
-    fn spectral(&self, gate: usize, least: f64) -> Result<f64, SolveError> {
+    /// Adds `||P_K(+-c_c)||^2`.
+    fn square(&self, gate: usize, sum: &mut [f64]) {
+        for (sum, c) in sum.iter_mut().zip(self.columns(gate)) {
+            let signs = self.signs(gate).iter();
+            let squares = signs.map(|sign| norm_squared(&self.shortened(gate, *sign, &c)));
+            *sum += squares.sum::<f64>();
+        }
+    }
+
+    /// `||+-C + B' M||_2`, for each output.
+    fn spectral(&self, gate: usize, least: &[f64]) -> Result<Vec<f64>, SolveError> {
         let columns = self.columns(gate);
         let frobenius: f64 = columns.iter().map(|c| norm_squared(c)).sum();
-        let mut largest = least;
-        if frobenius.sqrt() <= largest {
-            return Ok(largest);
+        let mut largest = least.iter().copied().fold(0.0, f64::max);
+        if frobenius.sqrt() > largest {
+            for sign in self.signs(gate) {
+                let shortened = columns.iter().map(|c| self.shortened(gate, *sign, c));
+                let shortened: Vec<Vec<f64>> = shortened.collect();
+                largest = largest.max(spectral_norm(&shortened)?);
+            }
         }
-        for sign in self.signs(gate) {
-            let shortened = columns.iter().map(|c| self.shortened(gate, *sign, c));
-            let shortened: Vec<Vec<f64>> = shortened.collect();
-            largest = largest.max(spectral_norm(&shortened)?);
-        }
-        Ok(largest)
+        Ok(vec![largest; self.data.outputs])
     }
+}
+
+/// `max |v|`.
+fn largest_size(v: &[f64]) -> f64 {
+    v.iter().fold(0.0, |largest, v| largest.max(v.abs()))
 }
 
 /// The largest singular value of the matrix with these columns.

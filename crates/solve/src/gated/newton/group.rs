@@ -1,11 +1,14 @@
 //! Groups of unknowns and their proximal maps.
 
+#[cfg(test)]
+mod tests;
+
 use crate::dense::{axpy, dot, norm};
 use crate::gated::patterns::Patterns;
 use crate::prox::cone::{Active, Projection, Rows, project_above};
 
 /// One group of unknowns: the weights behind a gate that enter an output with a sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Group {
     /// Index of the gate.
     pub(crate) gate: usize,

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::super::{Folds, Target};
+use super::super::{Fold, Folds, Target};
 use super::{file, sentence};
 
 fn read(text: &str, rows: usize) -> Result<Folds, crate::Error> {
@@ -41,7 +41,7 @@ fn bad_folds_are_refused_in_one_sentence() {
         ("0 0\n1\n", "line 1: row 0 is named twice"),
         (
             "0 1\n2\n0 2\n1 2\n",
-            "row 2 is both trained and tested on in fold 2 (lines 3 and 4)",
+            "row 2 is both trained and tested on in fold 1 (lines 3 and 4)",
         ),
     ] {
         let said = sentence(read(text, 3), "folds.txt");
@@ -109,4 +109,30 @@ fn the_number_of_folds_is_brought_into_range() {
             .folds
             .is_empty()
     );
+}
+
+#[test]
+fn a_share_of_every_class_and_of_every_range_is_held_out() {
+    let classes: Vec<usize> = (0..60)
+        .map(|i| if i < 40 { 0 } else { 1 + (i - 40) / 19 })
+        .collect();
+    let labels = Target::Classes(classes.clone());
+    let fold = Fold::holdout(&labels, 0.2, 3);
+    let tested = |c: usize| fold.test.iter().filter(|row| classes[**row] == c).count();
+    // 40, 19 and 1 rows: the only row of the last class is trained on.
+    assert_eq!((tested(0), tested(1), tested(2)), (8, 4, 0));
+    let mut all = [&fold.train[..], &fold.test].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..60).collect::<Vec<_>>());
+    assert_eq!(fold, Fold::holdout(&labels, 0.2, 3));
+    assert_ne!(fold, Fold::holdout(&labels, 0.2, 4));
+
+    let values = Target::Values((0..200).map(|i| f64::from((i * 77) % 200)).collect());
+    let fold = Fold::holdout(&values, 0.25, 0);
+    let Target::Values(values) = values else {
+        unreachable!()
+    };
+    let low = fold.test.iter().filter(|row| values[**row] < 40.0).count();
+    assert_eq!((fold.test.len(), low), (50, 10));
+    assert_ne!(fold, Fold::holdout(&Target::Values(values), 0.25, 1));
 }

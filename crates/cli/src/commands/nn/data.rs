@@ -1,0 +1,136 @@
+//! From a table's file to rows to train and test on.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use convextune::convexnet::gates::given;
+use convextune::convexnet::table::{Encoder, Fold, Folds, Table, Target, read_npy};
+use convextune::convexnet::{Data, NetOptions, Task};
+use convextune::progress::Reporter;
+use convextune_solve::faer::Mat;
+use convextune_solve::gated::Loss;
+
+use crate::failure::wrong_usage;
+use crate::plan::nn::{DataPlan, NetFitPlan, RowChoice};
+
+/// Folds to validate on where none are given.
+const INNER_FOLDS: usize = 4;
+
+/// Reads a table.
+pub fn read(path: &Path, reporter: &dyn Reporter) -> Result<Table> {
+    reporter.stage("table", 0);
+    Ok(Table::read(path)?)
+}
+
+/// The rows that the plan says.
+pub fn rows<'a>(plan: &DataPlan, table: &'a Table, options: &NetOptions) -> Result<Data<'a>> {
+    let all: Vec<usize> = (0..table.rows()).collect();
+    let fold = match &plan.rows {
+        RowChoice::All => Fold {
+            train: all,
+            test: Vec::new(),
+        },
+        RowChoice::Holdout(share) => {
+            let labels = labels(table, &all, &plan.target, options)?;
+            Fold::holdout(&labels, *share, options.seed)
+        }
+        RowChoice::Fold(file, k) => one_fold(file, *k, table)?,
+    };
+    Ok(Data {
+        table,
+        train: fold.train,
+        test: fold.test,
+        target: plan.target.clone(),
+    })
+}
+
+/// Fold `k` of a file, counted from 0.
+fn one_fold(file: &Path, k: usize, table: &Table) -> Result<Fold> {
+    let mut folds = Folds::read(file, table.rows())?.folds;
+    if k >= folds.len() {
+        bail!(
+            "{}: has {} folds, counted from 0, but --fold is {k}",
+            file.display(),
+            folds.len()
+        );
+    }
+    Ok(folds.swap_remove(k))
+}
+
+fn labels(table: &Table, rows: &[usize], target: &str, options: &NetOptions) -> Result<Target> {
+    let encoder = Encoder::learn(table, rows, target, options.task, options.bias)?;
+    Ok(encoder.labels(table, rows)?)
+}
+
+/// That the loss suits the target, which only the table tells when the task was not given.
+pub fn check_loss(data: &Data<'_>, options: &NetOptions) -> Result<()> {
+    if options.loss == Loss::Squared {
+        return Ok(());
+    }
+    let Data { table, train, .. } = data;
+    let encoder = Encoder::learn(table, train, &data.target, options.task, options.bias)?;
+    match encoder.task() {
+        Task::Classification => Ok(()),
+        Task::Regression => Err(wrong_usage(format!(
+            "--loss: the target {} holds numbers, for which the loss is squared; with --task \
+             classification they are classes",
+            data.target
+        ))),
+    }
+}
+
+/// The gates of a file, if the plan has one.
+pub fn gates(plan: &NetFitPlan, data: &Data<'_>) -> Result<Option<Mat<f64>>> {
+    let Some(file) = &plan.gates_file else {
+        return Ok(None);
+    };
+    let gates = read_npy(file)?;
+    let options = &plan.options;
+    let encoder = Encoder::learn(
+        data.table,
+        &data.train,
+        &data.target,
+        options.task,
+        options.bias,
+    )?;
+    let (d, shown) = (encoder.width(), file.display());
+    if gates.nrows() != d {
+        bail!(
+            "{shown}: has {} rows, but a gate needs {d} numbers, one for each of {}",
+            gates.nrows(),
+            encoder.feature_names().join(", ")
+        );
+    }
+    let x = encoder.features(data.table, &data.train)?;
+    match given(x.as_ref(), gates.as_ref()) {
+        Ok(_) => Ok(Some(gates)),
+        Err(error) => bail!("{shown}: {error}"),
+    }
+}
+
+/// Folds of the training rows, as rows of the table: those of a file, or seeded ones.
+pub fn validation(file: Option<&Path>, data: &Data<'_>, options: &NetOptions) -> Result<Folds> {
+    let Some(file) = file else {
+        let labels = labels(data.table, &data.train, &data.target, options)?;
+        let mut folds = Folds::stratified(&labels, INNER_FOLDS, options.seed);
+        for fold in &mut folds.folds {
+            let rows = fold.train.iter_mut().chain(&mut fold.test);
+            rows.for_each(|row| *row = data.train[*row]);
+        }
+        return Ok(folds);
+    };
+    let folds = Folds::read(file, data.table.rows())?;
+    let mut trained = vec![false; data.table.rows()];
+    data.train.iter().for_each(|row| trained[*row] = true);
+    for (k, fold) in folds.folds.iter().enumerate() {
+        let mut named = fold.train.iter().chain(&fold.test);
+        if let Some(row) = named.find(|row| !trained[**row]) {
+            bail!(
+                "{}: fold {k} names row {row}, which is no training row; give folds of the training \
+                 rows, or --holdout none",
+                file.display()
+            );
+        }
+    }
+    Ok(folds)
+}

@@ -1,0 +1,208 @@
+//! Resolved plans of `nn`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use convextune::convexnet::check::CheckOptions;
+use convextune::convexnet::{GateChoice, NetOptions, PathOptions, Task};
+use convextune_model::images::Holdout;
+use convextune_solve::gated::Loss;
+
+use crate::args::RunArgs;
+use crate::args::nn::{
+    NetCheckArgs, NetFitArgs, NetPathArgs, NetProblemArgs, NetworkArgs, TableArgs,
+};
+use crate::failure::wrong_usage;
+
+/// Held out where nothing is said.
+const HELD_OUT: f64 = 0.2;
+
+/// How rows are told apart.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowChoice {
+    /// All are for training.
+    All,
+    /// So large a share of every class is for testing.
+    Holdout(f64),
+    /// A fold of a file, counted from 0.
+    Fold(PathBuf, usize),
+}
+
+/// What to train on.
+pub struct DataPlan {
+    /// The table.
+    pub table: PathBuf,
+    /// The column to predict.
+    pub target: String,
+    /// Which rows.
+    pub rows: RowChoice,
+}
+
+/// A resolved `nn fit`.
+pub struct NetFitPlan {
+    /// What to train on.
+    pub data: DataPlan,
+    /// How.
+    pub options: NetOptions,
+    /// Where gates come from, if not from the options.
+    pub gates_file: Option<PathBuf>,
+    /// Where the model goes.
+    pub output: Option<PathBuf>,
+    /// How to print.
+    pub run: RunArgs,
+}
+
+/// A resolved `nn path`.
+pub struct NetPathPlan {
+    /// The fits.
+    pub fit: NetFitPlan,
+    /// The values of `lambda`.
+    pub grid: PathOptions,
+    /// A file of folds to validate on.
+    pub val_folds: Option<PathBuf>,
+}
+
+impl TryFrom<NetFitArgs> for NetFitPlan {
+    type Error = anyhow::Error;
+
+    fn try_from(args: NetFitArgs) -> Result<Self> {
+        let mut options = options(args.data.task, &args.network, &args.problem)?;
+        options.lambda = args.lambda;
+        Ok(Self {
+            data: data(args.table, args.data, RowChoice::Holdout(HELD_OUT)),
+            options,
+            gates_file: args.network.gates_file,
+            output: args.output,
+            run: args.run,
+        })
+    }
+}
+
+impl TryFrom<NetPathArgs> for NetPathPlan {
+    type Error = anyhow::Error;
+
+    fn try_from(args: NetPathArgs) -> Result<Self> {
+        let otherwise = match args.val_folds {
+            Some(_) => RowChoice::All,
+            None => RowChoice::Holdout(HELD_OUT),
+        };
+        let options = options(args.data.task, &args.network, &args.problem)?;
+        Ok(Self {
+            fit: NetFitPlan {
+                data: data(args.table, args.data, otherwise),
+                options,
+                gates_file: args.network.gates_file,
+                output: args.output,
+                run: args.run,
+            },
+            grid: PathOptions {
+                count: args.points,
+                smallest: args.smallest,
+            },
+            val_folds: args.val_folds,
+        })
+    }
+}
+
+/// A resolved `nn check`.
+pub struct NetCheckPlan {
+    /// The network's file.
+    pub weights: PathBuf,
+    /// What it was trained on.
+    pub data: DataPlan,
+    /// How.
+    pub options: CheckOptions,
+    /// How to print.
+    pub run: RunArgs,
+}
+
+impl TryFrom<NetCheckArgs> for NetCheckPlan {
+    type Error = anyhow::Error;
+
+    fn try_from(args: NetCheckArgs) -> Result<Self> {
+        check_loss(args.task, args.loss)?;
+        Ok(Self {
+            weights: args.weights,
+            data: DataPlan {
+                table: args.table,
+                target: args.target.clone(),
+                rows: rows(args.folds, args.fold, args.holdout, RowChoice::All),
+            },
+            options: CheckOptions {
+                target: args.target,
+                task: args.task,
+                lambda: args.lambda,
+                loss: args.loss,
+                raw: args.raw,
+                gates: args.gates,
+                seed: args.seed,
+                tolerance: args.tolerance,
+            },
+            run: args.run,
+        })
+    }
+}
+
+fn data(table: PathBuf, args: TableArgs, otherwise: RowChoice) -> DataPlan {
+    DataPlan {
+        table,
+        target: args.target,
+        rows: rows(args.folds, args.fold, args.holdout, otherwise),
+    }
+}
+
+fn rows(
+    folds: Option<PathBuf>,
+    fold: Option<usize>,
+    holdout: Option<Holdout>,
+    otherwise: RowChoice,
+) -> RowChoice {
+    match (folds, fold, holdout) {
+        (Some(file), Some(fold), _) => RowChoice::Fold(file, fold),
+        (_, _, Some(Holdout::Fraction(share))) => RowChoice::Holdout(share),
+        (_, _, Some(Holdout::Nothing)) => RowChoice::All,
+        (_, _, Some(Holdout::Auto) | None) => otherwise,
+    }
+}
+
+fn options(
+    task: Option<Task>,
+    network: &NetworkArgs,
+    problem: &NetProblemArgs,
+) -> Result<NetOptions> {
+    check_loss(task, problem.loss)?;
+    let adaptive = network.gates == Some(GateChoice::Adaptive);
+    if network.gates_file.is_some() && network.gates.is_some() && !adaptive {
+        let text = "--gates-file: the gates of a file stand alone or with --gates adaptive";
+        return Err(wrong_usage(text.into()));
+    }
+    if network.gates == Some(GateChoice::All) && network.sampler.is_some() {
+        let text = "--sampler: with --gates all no gate is drawn; give one of the two";
+        return Err(wrong_usage(text.into()));
+    }
+    let defaults = NetOptions::default();
+    Ok(NetOptions {
+        task,
+        activation: network.activation,
+        gates: network.gates.unwrap_or(defaults.gates),
+        sampler: network.sampler.unwrap_or(defaults.sampler),
+        lambda: None,
+        loss: problem.loss,
+        penalty: problem.penalty,
+        bias: network.bias,
+        linear: network.linear,
+        seed: problem.seed,
+        tolerance: problem.tolerance,
+        max_iterations: problem.max_iterations,
+    })
+}
+
+/// Numbers have one loss.
+fn check_loss(task: Option<Task>, loss: Loss) -> Result<()> {
+    if task == Some(Task::Regression) && loss != Loss::Squared {
+        let text =
+            "--loss: cross-entropy and squared-hinge are for classes; regression takes squared";
+        return Err(wrong_usage(text.into()));
+    }
+    Ok(())
+}
