@@ -30,14 +30,16 @@
 //! hyperplanes have needs rows `Z` with a non-negative combination that is zero (Gordan), such as two
 //! opposite rows. Take `x_1 = (1, 0)`, `x_2 = (-1, 0)`, `x_3 = (1, 1)`. The gate `(0, 1)` switches on sample 3
 //! alone and produces the outputs `(0, 0, t)` with weights of norm `|t| / sqrt(2)`. No open cell does
-//! (one of samples 1 and 2 is on), and with them the same outputs cost `|t|`. Such a pattern is lost when
-//! `g` or the data move by any amount, as in rounding: a network that stores `g` cannot be relied upon to
-//! have it even on its training samples. A gated network "with all patterns" is one with all gates that can
-//! be told apart, and its optimum is over these.
+//! (one of samples 1 and 2 is on), and with them the same outputs cost `|t|`. Such a pattern needs exact
+//! zeros: it is gone once `g` leaves the hyperplanes of `Z` or the rows `Z` lose their combination, as
+//! rounding makes them, so a network that stores `g` cannot be relied upon to have it even on its training
+//! samples. A gated network "with all patterns" is one with all gates that can be told apart, and its
+//! optimum is over these.
 //!
 //! # Where gates come from
 //!
-//! [`enumerate`] finds all, [`sample`] draws some, [`given`] takes what it gets.
+//! [`enumerate`] finds all, [`sample`] draws some, [`given`] takes what it gets. `docs/math/gates.md` has
+//! algorithms, costs and measurements in one place.
 
 mod cells;
 mod enumerate;

@@ -193,4 +193,27 @@ mod tests {
         assert_eq!(kept.len(), 3);
         assert_eq!(first[..2], [0.6, 1.0]);
     }
+
+    /// Planes at 0, 0.01 and 0.02 about a line, given to `off`: on the first the others are one.
+    #[test]
+    fn errors_grow_as_rows_shorten_and_decide_which_are_one() {
+        let off = 1e-9;
+        let about = |angle: f64, off: f64, error: f64| Row {
+            error,
+            ..unit(vec![angle.cos(), angle.sin(), off])
+        };
+        let left = |error: f64| {
+            let plane = about(0.0, 0.0, error);
+            let plane = Hyperplane::new(&plane);
+            let others = [about(0.01, off, error), about(0.02, -off, error)];
+            let rows: Result<Vec<_>, _> = others.iter().map(|x| plane.restrict(x)).collect();
+            rows.map(distinct)
+        };
+        let kept = left(off).unwrap();
+        assert_eq!(kept.len(), 1);
+        // 1 + cos(0.01) errors, over a length of sin(0.01).
+        assert!((kept[0].error / off - 200.0).abs() < 0.01);
+        assert_eq!(left(f64::EPSILON).unwrap().len(), 2);
+        assert_eq!(left(1e-4).unwrap_err(), Unresolved);
+    }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Gaussian`](Sampler::Gaussian) | standard normal | Pilanci and Ergen, ICML 2020 |
 //! | [`NullVector`](Sampler::NullVector) | beside a vertex of the arrangement | ours |
-//! | [`Sparse`](Sampler::Sparse) | normal on a few random features | the idea is in Mishkin, Sahiner and Pilanci, ICML 2022, who take all sets of features up to a size that the user gives; random sets and their size are ours |
+//! | [`Sparse`](Sampler::Sparse) | normal on a few random features | the idea is in Mishkin, Sahiner and Pilanci, ICML 2022, whose program takes all sets of features up to a size that the user gives; random sets and their size are ours |
 //! | [`Convolutional`](Sampler::Convolutional) | normal on a window of features | there too, for 3 x 3 patches of pictures of two sizes; windows of a table's columns are ours |
 //!
 //! The chance of a pattern under normal gates is the solid angle of its cell, so they find large cells

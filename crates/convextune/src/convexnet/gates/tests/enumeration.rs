@@ -165,19 +165,21 @@ fn degenerate_data_agree_with_trying_all_sign_vectors() {
     cases.push(Mat::from_fn(7, 3, |s, j| f64::from((s + 1) >> j & 1 == 1)));
     // Small whole numbers, with and without a bias.
     let mut rng = Rng::new(2);
-    for trial in 0..60 {
-        let (n, d) = (1 + trial % 8, 1 + trial % 3);
-        let x = Mat::from_fn(n, d, |_, _| (2.5 * rng.symmetric()).round());
+    for trial in 0..400 {
+        let (n, d) = (1 + trial % 7, 1 + trial % 4);
+        let size = 1.0 + 3.0 * rng.uniform();
+        let x = Mat::from_fn(n, d, |_, _| (size * rng.symmetric()).round());
         cases.push(if trial % 3 == 0 { with_bias(&x) } else { x });
-    }
-    for n in [5, 6, 6] {
-        cases.push(Mat::from_fn(n, 4, |_, _| (1.5 * rng.symmetric()).round()));
     }
     for (i, x) in cases.iter().enumerate() {
         let gates = enumerate(x.as_ref(), LIMIT).unwrap();
         check(x, &gates);
         let expected = by_trying_all(&scale_columns(x));
         assert_eq!(set(&gates.patterns), expected, "case {i}: {x:?}");
+        // In other coordinates the same rows are dependent, but for rounding.
+        let turned = scale_columns(x) * normal(x.ncols(), x.ncols(), i as u64);
+        let gates = enumerate(turned.as_ref(), LIMIT).unwrap();
+        assert_eq!(set(&gates.patterns), expected, "case {i} turned: {x:?}");
     }
 }
 
@@ -215,6 +217,15 @@ fn hyperplanes_of_all_pairs_have_a_cell_for_every_order() {
     // The coordinate hyperplanes of R^8: every sign vector.
     let gates = enumerate(Mat::<f64>::identity(8, 8).as_ref(), LIMIT).unwrap();
     assert_eq!(gates.patterns.len(), 255);
+}
+
+#[test]
+fn dependent_columns_do_not_count() {
+    let x = normal(40, 3, 5) * normal(3, 20, 6);
+    let gates = enumerate(x.as_ref(), LIMIT).unwrap();
+    check(&x, &gates);
+    assert!([1561, 1562].contains(&gates.patterns.len()));
+    assert!(by_sampling(&x, 20_000, 1).is_subset(&set(&gates.patterns)));
 }
 
 #[test]
