@@ -124,7 +124,7 @@ impl Program {
         };
         let mut vectors = vectors;
         let mut options = options.clone();
-        if is_given {
+        if is_given && options.gates != GateChoice::Adaptive {
             options.gates = GateChoice::Given;
         }
         if options.linear {
