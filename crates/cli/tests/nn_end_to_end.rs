@@ -207,6 +207,20 @@ fn a_path_chooses_the_lambda_with_the_least_validation_error() {
 }
 
 #[test]
+fn a_path_chooses_among_numbers_of_gates() {
+    let place = Place::tables();
+    let path = "nn path data.csv --target class --points 3 --try-gates 1,20";
+    let report = place.told(&format!("{path} --json"));
+    let trials = report["trials"].as_array().unwrap();
+    assert_eq!(trials[0]["gates"], serde_json::json!({"sampled": 1}));
+    let error = |trial: &Value| number(trial, "validation_error");
+    assert!(error(&trials[1]) < error(&trials[0]), "{trials:?}");
+    assert_eq!(report["gates"], 20);
+    let table = text(&place.does(&format!("{path} -q")).stdout);
+    assert!(table.starts_with("gates"), "{table}");
+}
+
+#[test]
 fn a_fold_is_trained_and_tested_on() {
     let place = Place::tables();
     for (fold, train, test) in [(0, 45, 15), (1, 15, 15)] {

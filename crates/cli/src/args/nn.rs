@@ -92,6 +92,7 @@ pub struct NetFitArgs {
 Examples:
   convextune nn path data.csv --target class -o best.safetensors
   convextune nn path data.csv --target class --val-folds folds.txt --points 30 --json
+  convextune nn path data.csv --target class --try-gates 20,100,500
 
 One row a penalty, from the largest on. The model written is the one with the lowest validation
 error, fitted to all training rows.")]
@@ -111,6 +112,9 @@ pub struct NetPathArgs {
     /// The smallest penalty as a share of the largest, at which the network is zero
     #[arg(long, value_name = "X", default_value_t = PathOptions::default().smallest, value_parser = fraction)]
     pub smallest: f64,
+    /// Choose also among these numbers of gates; the path printed is that of the best
+    #[arg(long, value_name = "N|all|adaptive,...", value_delimiter = ',', value_parser = gates, conflicts_with_all = ["gates", "gates_file"])]
+    pub try_gates: Vec<GateChoice>,
     /// The rows.
     #[command(flatten)]
     pub data: TableArgs,

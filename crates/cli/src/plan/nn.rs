@@ -98,6 +98,7 @@ impl TryFrom<NetPathArgs> for NetPathPlan {
             grid: PathOptions {
                 count: args.points,
                 smallest: args.smallest,
+                gates: args.try_gates,
             },
             val_folds: args.val_folds,
         })

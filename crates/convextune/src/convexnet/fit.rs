@@ -87,7 +87,7 @@ fn inner_folds(data: &Data<'_>, options: &NetOptions) -> Result<Folds, Error> {
 
 /// Training rows, encoded, with the gates of a program.
 pub(super) struct Program {
-    options: NetOptions,
+    pub(super) options: NetOptions,
     encoder: Encoder,
     labels: Target,
     /// `d x P`; the linear gate's column is zero.

@@ -25,7 +25,7 @@ pub use export::PLAIN_KIND;
 pub use fit::{Data, certify, fit, problem, solve_problem};
 pub use model::{KIND, NetHeader, NetModel, Predictions};
 pub use network::Network;
-pub use path::{PathOptions, PathPoint, PathReport, path};
+pub use path::{PathOptions, PathPoint, PathReport, Trial, path};
 use serde::{Deserialize, Serialize};
 
 /// What is predicted.

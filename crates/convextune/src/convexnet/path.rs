@@ -3,7 +3,8 @@
 //!
 //! Every fold learns its own encoder and draws its own gates from its training rows, so that nothing of its
 //! validation rows is used. All folds share the grid of the whole training set. The best `lambda` has the
-//! least mean error; of equals the largest.
+//! least mean error; of equals the largest. With several choices of gates each has a path of its own, and the
+//! best is that of the least error; of equals the first.
 
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use super::fit::{Data, Program};
 use super::table::Folds;
-use super::{NetModel, NetOptions};
+use super::{GateChoice, NetModel, NetOptions};
 use crate::error::Error;
 use crate::progress::Reporter;
 
@@ -21,13 +22,15 @@ use crate::progress::Reporter;
 const ROUGH: f64 = 1e-3;
 
 /// The grid of a path.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PathOptions {
     /// Values of `lambda`, spaced evenly by their logarithms.
     pub count: usize,
     /// The smallest, as a share of the `lambda` at which the network is zero; it is the last, and the first
     /// is as far from that `lambda` as the values are from each other.
     pub smallest: f64,
+    /// Choices of gates to validate; none stands for that of the [`NetOptions`].
+    pub gates: Vec<GateChoice>,
 }
 
 impl Default for PathOptions {
@@ -35,8 +38,22 @@ impl Default for PathOptions {
         Self {
             count: 10,
             smallest: 1e-4,
+            gates: Vec::new(),
         }
     }
+}
+
+/// A choice of gates, at the best `lambda` of its path.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Trial {
+    /// The choice.
+    pub gates: GateChoice,
+    /// `lambda`.
+    pub lambda: f64,
+    /// Mean over the validation folds.
+    pub validation_error: f64,
+    /// Its standard deviation over the folds.
+    pub validation_error_std: f64,
 }
 
 /// A value of `lambda` along a path.
@@ -63,7 +80,9 @@ pub struct PathPoint {
 /// A path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PathReport {
-    /// From the largest `lambda` on.
+    /// The choices of gates.
+    pub trials: Vec<Trial>,
+    /// The path of the best choice, from the largest `lambda` on.
     pub points: Vec<PathPoint>,
     /// The index of the best.
     pub best: usize,
@@ -84,59 +103,137 @@ pub fn path(
 ) -> Result<(PathReport, NetModel), Error> {
     check(grid, folds)?;
     let began = Instant::now();
-    let mut program = Program::new(data, options, given.clone())?;
-    let lambdas = values(program.lambda_max()?, grid);
-    let mut errors = vec![Vec::new(); lambdas.len()];
-    reporter.stage("validation", (folds.folds.len() * lambdas.len()) as u64);
-    for fold in &folds.folds {
-        let part = Data {
-            table: data.table,
-            train: fold.train.clone(),
-            test: fold.test.clone(),
-            target: data.target.clone(),
+    let choices = match &grid.gates[..] {
+        [] => vec![options.gates],
+        choices => choices.to_vec(),
+    };
+    let fits = (folds.folds.len() * grid.count * choices.len()) as u64;
+    reporter.stage("validation", fits);
+    let validated = |gates| {
+        let options = NetOptions {
+            gates,
+            ..options.clone()
         };
-        let mut program = Program::new(&part, options, given.clone())?;
-        let mut warm: Vec<Neuron> = Vec::new();
-        for (lambda, errors) in lambdas.iter().zip(&mut errors) {
-            let solution = program.solve(*lambda, ROUGH.max(options.tolerance), &warm, reporter)?;
-            let network = program.network(&solution);
-            errors.extend(program.test_error(&network, part.table, &part.test)?);
-            warm = solution.neurons;
-            reporter.advance(1);
+        Validated::new(data, &options, grid, folds, given.clone(), reporter)
+    };
+    let mut validated: Vec<Validated> = choices
+        .into_iter()
+        .map(validated)
+        .collect::<Result<_, _>>()?;
+    let trials: Vec<Trial> = validated.iter().map(Validated::trial).collect();
+    let errors: Vec<f64> = trials.iter().map(|t| t.validation_error).collect();
+    let chosen = validated.swap_remove(least(&errors));
+    let best = chosen.best;
+    let (points, model) = chosen.fit(data, began, reporter)?;
+    let path = PathReport {
+        trials,
+        points,
+        best,
+    };
+    Ok((path, model))
+}
+
+/// A choice of gates: its program on all training rows, and what each `lambda` is worth.
+struct Validated {
+    program: Program,
+    lambdas: Vec<f64>,
+    /// Mean and standard deviation over the folds.
+    errors: Vec<(f64, f64)>,
+    /// Index of the best `lambda`.
+    best: usize,
+}
+
+impl Validated {
+    /// Runs the path on every fold.
+    fn new(
+        data: &Data<'_>,
+        options: &NetOptions,
+        grid: &PathOptions,
+        folds: &Folds,
+        given: Option<Mat<f64>>,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
+        let program = Program::new(data, options, given.clone())?;
+        let lambdas = values(program.lambda_max()?, grid);
+        let mut errors = vec![Vec::new(); lambdas.len()];
+        for fold in &folds.folds {
+            let part = Data {
+                table: data.table,
+                train: fold.train.clone(),
+                test: fold.test.clone(),
+                target: data.target.clone(),
+            };
+            let mut program = Program::new(&part, options, given.clone())?;
+            let mut warm: Vec<Neuron> = Vec::new();
+            for (lambda, errors) in lambdas.iter().zip(&mut errors) {
+                let rough = ROUGH.max(options.tolerance);
+                let solution = program.solve(*lambda, rough, &warm, reporter)?;
+                let network = program.network(&solution);
+                errors.extend(program.test_error(&network, part.table, &part.test)?);
+                warm = solution.neurons;
+                reporter.advance(1);
+            }
         }
+        let errors: Vec<(f64, f64)> = errors.iter().map(|e| moments(e)).collect();
+        let means: Vec<f64> = errors.iter().map(|e| e.0).collect();
+        Ok(Self {
+            program,
+            lambdas,
+            errors,
+            best: least(&means),
+        })
     }
-    let best = best(&errors);
-    reporter.stage("path", lambdas.len() as u64);
-    let mut points = Vec::new();
-    let mut chosen = None;
-    let mut warm: Vec<Neuron> = Vec::new();
-    for (k, lambda) in lambdas.iter().enumerate() {
-        let start = Instant::now();
-        let tolerance = if k == best {
-            options.tolerance
-        } else {
-            ROUGH.max(options.tolerance)
-        };
-        let solution = program.solve(*lambda, tolerance, &warm, reporter)?;
-        let (mean, deviation) = moments(&errors[k]);
-        points.push(PathPoint {
-            lambda: *lambda,
-            objective: solution.certificate.objective,
-            relative_duality_gap: solution.certificate.relative_duality_gap,
-            neurons: solution.neurons.len(),
+
+    fn trial(&self) -> Trial {
+        let (mean, deviation) = self.errors[self.best];
+        Trial {
+            gates: self.program.options.gates,
+            lambda: self.lambdas[self.best],
             validation_error: mean,
             validation_error_std: deviation,
-            train_error: program.train_error(&program.network(&solution)),
-            seconds: start.elapsed().as_secs_f64(),
-        });
-        warm.clone_from(&solution.neurons);
-        if k == best {
-            chosen = Some(program.model(data, solution, began.elapsed().as_secs_f64())?);
         }
-        reporter.advance(1);
     }
-    let model = chosen.ok_or_else(|| Error::Usage("a path needs at least one lambda".into()))?;
-    Ok((PathReport { points, best }, model))
+
+    /// Runs the path on all training rows; its points, and the model of the best.
+    fn fit(
+        mut self,
+        data: &Data<'_>,
+        began: Instant,
+        reporter: &dyn Reporter,
+    ) -> Result<(Vec<PathPoint>, NetModel), Error> {
+        reporter.stage("path", self.lambdas.len() as u64);
+        let mut points = Vec::new();
+        let mut chosen = None;
+        let mut warm: Vec<Neuron> = Vec::new();
+        for (k, lambda) in self.lambdas.iter().enumerate() {
+            let start = Instant::now();
+            let tolerance = match k == self.best {
+                true => self.program.options.tolerance,
+                false => ROUGH.max(self.program.options.tolerance),
+            };
+            let solution = self.program.solve(*lambda, tolerance, &warm, reporter)?;
+            let (mean, deviation) = self.errors[k];
+            let network = self.program.network(&solution);
+            points.push(PathPoint {
+                lambda: *lambda,
+                objective: solution.certificate.objective,
+                relative_duality_gap: solution.certificate.relative_duality_gap,
+                neurons: solution.neurons.len(),
+                validation_error: mean,
+                validation_error_std: deviation,
+                train_error: self.program.train_error(&network),
+                seconds: start.elapsed().as_secs_f64(),
+            });
+            warm.clone_from(&solution.neurons);
+            if k == self.best {
+                let seconds = began.elapsed().as_secs_f64();
+                chosen = Some(self.program.model(data, solution, seconds)?);
+            }
+            reporter.advance(1);
+        }
+        let none = || Error::Usage("a path needs at least one lambda".into());
+        Ok((points, chosen.ok_or_else(none)?))
+    }
 }
 
 fn check(grid: &PathOptions, folds: &Folds) -> Result<(), Error> {
@@ -157,10 +254,9 @@ fn values(largest: f64, grid: &PathOptions) -> Vec<f64> {
     (1..=grid.count).map(value).collect()
 }
 
-/// The first index with the least mean.
-fn best(errors: &[Vec<f64>]) -> usize {
-    let means: Vec<f64> = errors.iter().map(|e| moments(e).0).collect();
-    (1..means.len()).fold(0, |best, k| if means[k] < means[best] { k } else { best })
+/// The first index of the least value.
+fn least(values: &[f64]) -> usize {
+    (1..values.len()).fold(0, |best, k| if values[k] < values[best] { k } else { best })
 }
 
 /// Mean and standard deviation.
@@ -180,6 +276,7 @@ mod tests {
         let grid = PathOptions {
             count: 4,
             smallest: 1e-4,
+            gates: Vec::new(),
         };
         let values = values(2.0, &grid);
         let expected = [0.2, 0.02, 0.002, 0.0002];
@@ -189,12 +286,6 @@ mod tests {
                 .zip(expected)
                 .all(|(a, b)| (a / b - 1.0).abs() < 1e-12)
         );
-        let errors = [
-            vec![0.3, 0.5],
-            vec![0.1, 0.3],
-            vec![0.2, 0.2],
-            vec![0.9, 0.0],
-        ];
-        assert_eq!(best(&errors), 1);
+        assert_eq!(least(&[0.4, 0.2, 0.2, 0.45]), 1);
     }
 }

@@ -105,6 +105,34 @@ fn a_models_certificate_can_be_recomputed_from_the_table() {
     }
 }
 
+/// The best of several choices is what a path of its own finds, and no other is better.
+#[test]
+fn a_path_chooses_its_gates() {
+    let (_folder, table) = table(80, 3);
+    let data = data(&table, 60);
+    let folds = Folds::stratified(&super::table::Target::Values(vec![0.0; 60]), 3, 1);
+    let run = |gates: &[usize]| {
+        let grid = PathOptions {
+            count: 5,
+            smallest: 1e-3,
+            gates: gates.iter().map(|n| GateChoice::Sampled(*n)).collect(),
+        };
+        path(&data, &NetOptions::default(), &grid, &folds, None, &Silent).unwrap()
+    };
+    let (report, model) = run(&[1, 40, 5]);
+    let error = |choice: usize| report.trials[choice].validation_error;
+    let best = (0..3)
+        .min_by(|a, b| error(*a).total_cmp(&error(*b)))
+        .unwrap();
+    assert!(error(0) > error(best), "one gate is too few here");
+    let count = [1, 40, 5][best];
+    assert_eq!(report.trials[best].gates, GateChoice::Sampled(count));
+    let (alone, same) = run(&[count]);
+    assert_eq!(alone.trials[0], report.trials[best]);
+    assert_eq!(alone.points[alone.best].lambda, model.header.report.lambda);
+    assert_eq!(same.network, model.network);
+}
+
 #[test]
 fn a_path_ends_with_a_model_at_its_best_lambda() {
     let (_folder, table) = table(80, 3);
@@ -117,10 +145,12 @@ fn a_path_ends_with_a_model_at_its_best_lambda() {
     let grid = PathOptions {
         count: 6,
         smallest: 1e-4,
+        gates: Vec::new(),
     };
     let (report, model) = path(&data, &options, &grid, &folds, None, &Silent).unwrap();
     let best = &report.points[report.best];
     assert_eq!(report.points.len(), 6);
+    assert_eq!(report.trials.len(), 1);
     assert!((model.header.report.lambda - best.lambda).abs() < 1e-15);
     assert!(
         report

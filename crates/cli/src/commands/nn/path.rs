@@ -1,7 +1,7 @@
 //! `convextune nn path`.
 
 use anyhow::Result;
-use convextune::convexnet::{self, PathReport, Task};
+use convextune::convexnet::{self, GateChoice, PathReport, Task, Trial};
 use serde::Serialize;
 
 use super::fit::{Outcome, finish, rows_of};
@@ -43,8 +43,37 @@ pub fn run(plan: &NetPathPlan) -> Result<()> {
             path: &path,
         });
     }
-    let points = points(&path, model.header.encoder.task());
-    print(&format!("{points}\n{}", pairs(&rows_of(&model, fit))))
+    let task = model.header.encoder.task();
+    let trials = match &path.trials[..] {
+        [_] => String::new(),
+        trials => format!("{}\n", choices(trials, task)),
+    };
+    let points = points(&path, task);
+    print(&format!(
+        "{trials}{points}\n{}",
+        pairs(&rows_of(&model, fit))
+    ))
+}
+
+/// One row a choice of gates, at its best `lambda`.
+fn choices(trials: &[Trial], task: Task) -> String {
+    let heads = ["gates", "lambda", "validation error", "+-"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    rows.extend(trials.iter().map(|t| {
+        let gates = match t.gates {
+            GateChoice::Sampled(count) => count.to_string(),
+            GateChoice::All => "all".to_owned(),
+            GateChoice::Given => "given".to_owned(),
+            GateChoice::Adaptive => "adaptive".to_owned(),
+        };
+        vec![
+            gates,
+            number(t.lambda),
+            summary::error(t.validation_error, task),
+            summary::error(t.validation_error_std, task),
+        ]
+    }));
+    columns(&rows, &[0, 1, 2, 3])
 }
 
 /// One row a value of `lambda`; the best has a star.
