@@ -131,13 +131,13 @@ pub fn check(
     let evaluation = Evaluation::new(network, x.as_ref(), y.as_ref(), options);
     let own = given(x.as_ref(), network.live(x.as_ref())?.as_ref())?;
     reporter.stage("the network's own program", 0);
-    let own_program = evaluation.optimum(&x, &y, &own, options)?;
+    let own_program = evaluation.optimum((&x, &y), &own, options, reporter)?;
     let larger_program = match options.gates {
         None => None,
         Some(choice) => {
             reporter.stage("the larger program", 0);
             let gates = larger(&own, x.as_ref(), network.b1.is_some(), choice, options.seed)?;
-            Some(evaluation.optimum(&x, &y, &gates, options)?)
+            Some(evaluation.optimum((&x, &y), &gates, options, reporter)?)
         }
     };
     let relative =
@@ -174,6 +174,7 @@ fn inputs(
     let encoder = Encoder::learn(table, rows, &options.target, options.task, bias)?;
     let mut x = encoder.features(table, rows)?;
     let labels = encoder.labels(table, rows)?;
+    targets::check_loss(options.loss, &labels, &options.target)?;
     let classes = encoder.classes().len();
     let (shift, scale) = encoder.scales();
     network.check_fits(shift.len(), targets::outputs(classes))?;
@@ -285,10 +286,10 @@ impl Evaluation {
     /// The ReLU program with these gates, solved.
     fn optimum(
         &self,
-        x: &Mat<f64>,
-        y: &Mat<f64>,
+        (x, y): (&Mat<f64>, &Mat<f64>),
         gates: &Gates,
         options: &CheckOptions,
+        reporter: &dyn Reporter,
     ) -> Result<Optimum, Error> {
         let problem = Problem {
             matrix: GatedMatrix::new(x.clone(), gates.patterns.clone()),
@@ -300,7 +301,7 @@ impl Evaluation {
             linear: None,
             intercept: self.intercept,
         };
-        let solution = solve_problem(&problem, options.tolerance)?;
+        let solution = solve_problem(&problem, options.tolerance, reporter)?;
         let least = solution.certificate.objective;
         Ok(Optimum {
             certificate: solution.certificate,

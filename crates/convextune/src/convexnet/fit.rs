@@ -9,7 +9,7 @@ use convextune_solve::faer::Mat;
 use convextune_solve::gated::{
     self, GapCertificate, GatedMatrix, Neuron, Patterns, Problem, Solution, SolveOptions,
 };
-use convextune_solve::{Progress, Quiet};
+use convextune_solve::Progress;
 
 use super::gates::{Gates, enumerate, given as given_gates, sample};
 use super::path::{self, PathOptions};
@@ -106,6 +106,7 @@ impl Program {
         let encoder = Encoder::learn(table, &data.train, &data.target, options.task, options.bias)?;
         let x = encoder.features(table, &data.train)?;
         let labels = encoder.labels(table, &data.train)?;
+        targets::check_loss(options.loss, &labels, &data.target)?;
         let is_given = given.is_some();
         let Gates {
             vectors,
@@ -338,13 +339,14 @@ pub fn certify(model: &NetModel, table: &Table, rows: &[usize]) -> Result<GapCer
 }
 
 /// The minimum of a program, to a relative gap of `tolerance`.
-///
-/// # Errors
-/// As [`gated::solve`].
-pub fn solve_problem(problem: &Problem, tolerance: f64) -> Result<Solution, Error> {
+pub(super) fn solve_problem(
+    problem: &Problem,
+    tolerance: f64,
+    reporter: &dyn Reporter,
+) -> Result<Solution, Error> {
     let options = SolveOptions {
         tolerance,
         ..SolveOptions::default()
     };
-    Ok(gated::solve(problem, &options, &[], &mut Quiet)?)
+    watched(problem, &options, &[], reporter)
 }

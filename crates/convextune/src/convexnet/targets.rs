@@ -13,6 +13,18 @@ use convextune_solve::faer::{Mat, MatRef};
 use convextune_solve::gated::Loss;
 
 use super::table::Target;
+use crate::error::Error;
+
+/// That the loss suits the target, of the name `column`, which only the table tells when the task was not given.
+pub fn check_loss(loss: Loss, target: &Target, column: &str) -> Result<(), Error> {
+    match target {
+        Target::Values(_) if loss != Loss::Squared => Err(Error::Usage(format!(
+            "the loss {loss:?} is for classes, but the target {column} holds numbers: take the squared loss, or \
+             say that they are classes (--task classification)"
+        ))),
+        _ => Ok(()),
+    }
+}
 
 /// `C`, for so many classes (0 with regression).
 pub fn outputs(classes: usize) -> usize {

@@ -36,7 +36,6 @@ pub fn run(plan: &NetCheckPlan) -> Result<()> {
         ..NetOptions::default()
     };
     let rows = data::rows(&plan.data, &table, &problem)?;
-    data::check_loss(&rows, &problem)?;
     let report = check(&network, &table, &rows.train, options, &reporter)?;
     reporter.finish();
     if plan.run.json {

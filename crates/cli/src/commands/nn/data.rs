@@ -62,23 +62,6 @@ fn labels(table: &Table, rows: &[usize], target: &str, options: &NetOptions) -> 
     Ok(encoder.labels(table, rows)?)
 }
 
-/// That the loss suits the target, which only the table tells when the task was not given.
-pub fn check_loss(data: &Data<'_>, options: &NetOptions) -> Result<()> {
-    if options.loss == Loss::Squared {
-        return Ok(());
-    }
-    let Data { table, train, .. } = data;
-    let encoder = Encoder::learn(table, train, &data.target, options.task, options.bias)?;
-    match encoder.task() {
-        Task::Classification => Ok(()),
-        Task::Regression => Err(wrong_usage(format!(
-            "--loss: the target {} holds numbers, for which the loss is squared; with --task \
-             classification they are classes",
-            data.target
-        ))),
-    }
-}
-
 /// The gates of a file, if the plan has one.
 pub fn gates(plan: &NetFitPlan, data: &Data<'_>) -> Result<Option<Mat<f64>>> {
     let Some(file) = &plan.gates_file else {

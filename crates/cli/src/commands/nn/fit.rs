@@ -60,7 +60,6 @@ pub fn run(plan: &NetFitPlan) -> Result<()> {
     let reporter = Terminal::new(plan.run.quiet, plan.options.tolerance);
     let table = data::read(&plan.data.table, &reporter)?;
     let rows = data::rows(&plan.data, &table, &plan.options)?;
-    data::check_loss(&rows, &plan.options)?;
     let gates = data::gates(plan, &rows)?;
     let model = convexnet::fit(&rows, &plan.options, gates, &reporter)?;
     finish(&model, plan, &reporter)?;

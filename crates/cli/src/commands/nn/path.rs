@@ -31,7 +31,6 @@ pub fn run(plan: &NetPathPlan) -> Result<()> {
     let reporter = Terminal::new(fit.run.quiet, fit.options.tolerance);
     let table = data::read(&fit.data.table, &reporter)?;
     let rows = data::rows(&fit.data, &table, &fit.options)?;
-    data::check_loss(&rows, &fit.options)?;
     let gates = data::gates(fit, &rows)?;
     let folds = data::validation(plan.val_folds.as_deref(), &rows, &fit.options)?;
     let (path, model) = convexnet::path(&rows, &fit.options, &plan.grid, &folds, gates, &reporter)?;
