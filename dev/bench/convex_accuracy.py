@@ -83,7 +83,7 @@ def read_folds(path):
 
 def run_ours(folder, fold, method, options):
     """One command."""
-    command = [ROOT / "target" / "release" / "convextune", "nn", "path", folder / "data.csv", "--target", "class"]
+    command = [options.program, "nn", "path", folder / "data.csv", "--target", "class"]
     command += ["--task", "classification", "--folds", folder / "folds.txt", "--fold", fold, "--json", "--quiet"]
     command += ["--threads", options.threads, *OURS[method]]
     start = time.monotonic()
@@ -200,6 +200,7 @@ def main():
     parser.add_argument("--limit", type=float, default=0.0, help="seconds that one of our runs may take")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--program", default=str(ROOT / "target" / "release" / "convextune"))
     parser.add_argument("--all", action="store_true", help="`table`: also a row a table")
     options = parser.parse_args()
     options.most = {name: int(rows) for name, rows in (item.split("=") for item in options.most)}

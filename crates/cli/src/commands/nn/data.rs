@@ -8,9 +8,7 @@ use convextune::convexnet::table::{Encoder, Fold, Folds, Table, Target, read_npy
 use convextune::convexnet::{Data, NetOptions, Task};
 use convextune::progress::Reporter;
 use convextune_solve::faer::Mat;
-use convextune_solve::gated::Loss;
 
-use crate::failure::wrong_usage;
 use crate::plan::nn::{DataPlan, NetFitPlan, RowChoice};
 
 /// Folds to validate on where none are given.

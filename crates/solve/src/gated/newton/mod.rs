@@ -53,7 +53,7 @@ const HALVINGS: usize = 30;
 /// Of the decrease that the slope promises, the part a step must reach.
 const ARMIJO: f64 = 1e-4;
 /// The first `sigma`, in units of `1 / ||X||_F^2`.
-const FIRST_SIGMA: f64 = 30.0;
+const FIRST_SIGMA: f64 = 1000.0;
 /// The last: errors of the Newton systems grow with it.
 const LAST_SIGMA: f64 = 1e8;
 /// Factor by which `sigma` grows from one `phi` to the next.
