@@ -5,11 +5,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
+use convextune_solve::Progress;
 use convextune_solve::faer::Mat;
 use convextune_solve::gated::{
     self, GapCertificate, GatedMatrix, Neuron, Patterns, Problem, Solution, SolveOptions,
 };
-use convextune_solve::Progress;
 
 use super::gates::{Gates, enumerate, given as given_gates, sample};
 use super::path::{self, PathOptions};

@@ -208,6 +208,8 @@ pub(crate) struct State {
     pub(crate) hints: Vec<Vec<Active>>,
     /// Newton steps so far.
     pub(crate) steps: usize,
+    /// Whether conjugate gradients have solved the Newton systems in time.
+    patient: bool,
 }
 
 /// Everything that `phi` and its derivatives need at one `y`.
@@ -243,6 +245,7 @@ impl State {
             sigma: FIRST_SIGMA / square,
             limit: LAST_SIGMA / square,
             steps: 0,
+            patient: true,
         }
     }
 
@@ -372,7 +375,9 @@ impl State {
                 sigma: self.sigma,
             };
             let tolerance = (length / norm(&scalar.target)).min(1e-2);
-            let mut d = system.solve(&point.gradient, tolerance)?;
+            let mut patient = self.patient;
+            let mut d = system.solve(&point.gradient, tolerance, &mut patient)?;
+            self.patient = patient;
             d.iter_mut().for_each(|d| *d = -*d);
             self.steps += 1;
             match self.search(scalar, &point, &d) {

@@ -8,7 +8,9 @@
 //!   two columns of a symmetric product instead of `d`. Then a Cholesky factor of size `n`.
 //! * **weights**: `B = [A_i P_i^(1/2)]`, `n x r`, and Woodbury's identity
 //!   `(I + sigma B B')^-1 = I - B (I / sigma + B' B)^-1 B'`: a Cholesky factor of size `r`.
-//! * **products**: conjugate gradients, a product with `A` and one with `A'` an iteration.
+//! * **products**: conjugate gradients, a product with `A` and one with `A'` an iteration. Their number is
+//!   not known before, so they may take as long as the cheaper factorisation would; where they did not end in
+//!   that time, the factorisation is made, and from then on at once (`sigma` only grows).
 
 #[cfg(test)]
 mod tests;
@@ -22,11 +24,14 @@ use crate::dense::{axpy, dot, norm, xpby};
 use crate::error::SolveError;
 use crate::factor::{add_gram_lower, cholesky, column};
 
-/// Conjugate gradient iterations that the choice counts with, times how much slower than in a factorisation
-/// an operation is there.
-const EXPECTED_ITERATIONS: f64 = 60.0 * 5.0;
+/// How much slower an operation is in a product with `A` than in a factorisation.
+const SLOWER: f64 = 2.0;
+/// Conjugate gradient iterations below which they are not worth trying.
+const FEWEST: f64 = 10.0;
 /// Conjugate gradient iterations allowed.
-const ITERATIONS: usize = 500;
+const ITERATIONS: f64 = 500.0;
+/// Bytes that a factorisation may take.
+const MOST_BYTES: f64 = 4e9;
 
 /// The live groups of a point, and `sigma`.
 pub(super) struct System<'a> {
@@ -36,17 +41,36 @@ pub(super) struct System<'a> {
 }
 
 impl System<'_> {
-    /// `d` with `(I + sigma A P A') d = g`, to a relative residual of `tolerance` where it is iterated.
-    pub(super) fn solve(&self, g: &[f64], tolerance: f64) -> Result<Vec<f64>, SolveError> {
+    /// `d` with `(I + sigma A P A') d = g`, to a relative residual of `tolerance` where it is iterated;
+    /// `patient` as long as iterations have ended in time.
+    pub(super) fn solve(
+        &self,
+        g: &[f64],
+        tolerance: f64,
+        patient: &mut bool,
+    ) -> Result<Vec<f64>, SolveError> {
         let (n, d) = (self.scalar.samples() as f64, self.scalar.features() as f64);
         let k = self.live.len() as f64;
         let bound: f64 = self.live.iter().map(|(_, l)| l.basis.len() as f64).sum();
+        let width = k * d;
+        let within = |cost: f64, entries: f64| match 8.0 * entries <= MOST_BYTES {
+            true => cost,
+            false => f64::INFINITY,
+        };
         let samples = n * n * (2.0 * k + bound) + n * n * n / 3.0;
-        let weights = n * (k * d) * (k * d) + (k * d).powi(3) / 3.0;
-        let products = EXPECTED_ITERATIONS * 4.0 * n * k * d;
-        if products < samples.min(weights) {
-            Ok(self.by_products(g, tolerance))
-        } else if samples < weights {
+        let samples = within(samples, 3.0 * n * n);
+        let weights = n * width * width + width.powi(3) / 3.0;
+        let weights = within(weights, (n + 2.0 * width) * width);
+        let product = SLOWER * 4.0 * n * width;
+        let iterations = (samples.min(weights) / product).min(ITERATIONS);
+        if *patient && iterations >= FEWEST || iterations >= ITERATIONS {
+            let (direction, done) = self.by_products(g, tolerance, iterations as usize);
+            if done || iterations >= ITERATIONS {
+                return Ok(direction);
+            }
+            *patient = false;
+        }
+        if samples < weights {
             self.by_samples(g)
         } else {
             self.by_weights(g)
@@ -135,8 +159,8 @@ impl System<'_> {
         Ok((0..n).map(|s| g[s] - correction[(s, 0)]).collect())
     }
 
-    /// Preconditioned by the diagonal without the parts of rank one.
-    fn by_products(&self, g: &[f64], tolerance: f64) -> Vec<f64> {
+    /// Preconditioned by the diagonal without the parts of rank one; and whether the tolerance was reached.
+    fn by_products(&self, g: &[f64], tolerance: f64, iterations: usize) -> (Vec<f64>, bool) {
         let diagonal = self.diagonal();
         let precondition =
             |r: &[f64]| -> Vec<f64> { r.iter().zip(&diagonal).map(|(r, d)| r / d).collect() };
@@ -145,9 +169,9 @@ impl System<'_> {
         let mut z = precondition(&r);
         let mut p = z.clone();
         let mut rho = dot(&r, &z);
-        for _ in 0..ITERATIONS {
+        for _ in 0..iterations {
             if norm(&r) <= tolerance * norm(g) {
-                break;
+                return (d, true);
             }
             let image = self.product(&p);
             let alpha = rho / dot(&p, &image);
@@ -158,7 +182,7 @@ impl System<'_> {
             xpby(&z, next / rho, &mut p);
             rho = next;
         }
-        d
+        (d, norm(&r) <= tolerance * norm(g))
     }
 
     /// `(I + sigma A P A') v`.

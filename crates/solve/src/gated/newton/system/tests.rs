@@ -84,15 +84,26 @@ fn all_ways_solve_the_same_system() {
         };
         let matrix = dense(&system);
         let g = rng.normals(n);
+        let (by_products, done) = system.by_products(&g, 1e-13, 500);
+        assert!(done);
         let ways = [
             system.by_samples(&g).unwrap(),
             system.by_weights(&g).unwrap(),
-            system.by_products(&g, 1e-13),
+            by_products,
         ];
         for (way, d) in ways.iter().enumerate() {
             let image = &matrix * Mat::from_fn(n, 1, |s, _| d[s]);
             let error = relative_error(image.col_as_slice(0), &g);
             assert!(error < 1e-10, "{way}: {error}");
+        }
+        // Too few iterations are seen, and the next call no longer tries.
+        assert!(!system.by_products(&g, 1e-13, 2).1);
+        for patient in [true, false] {
+            let mut left = patient;
+            let d = system.solve(&g, 1e-13, &mut left).unwrap();
+            let image = &matrix * Mat::from_fn(n, 1, |s, _| d[s]);
+            assert!(relative_error(image.col_as_slice(0), &g) < 1e-10);
+            assert!(patient || !left);
         }
     }
 }
