@@ -20,6 +20,7 @@
 //! [`linearize`] makes J an operator, [`finetune`] fits, and [`model_file`] writes and reads what was
 //! fitted.
 
+mod allocation;
 pub mod checkpoint;
 pub mod convexnet;
 pub mod error;
@@ -32,4 +33,5 @@ pub mod report;
 mod rng;
 pub mod samples;
 
+pub use allocation::keep_freed_memory;
 pub use error::Error;

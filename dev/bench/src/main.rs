@@ -34,6 +34,7 @@ enum What {
 }
 
 fn main() -> anyhow::Result<()> {
+    convextune::keep_freed_memory();
     match Args::parse().what {
         What::Engine(args) => engine::run(&args),
         What::Convergence(args) => convergence::run(&args),

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use convextune::convexnet::gates::given;
 use convextune::convexnet::table::{Encoder, Fold, Folds, Table, Target, read_npy};
-use convextune::convexnet::{Data, NetOptions, Task};
+use convextune::convexnet::{Data, NetOptions};
 use convextune::progress::Reporter;
 use convextune_solve::faer::Mat;
 
