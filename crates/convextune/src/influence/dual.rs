@@ -305,6 +305,29 @@ impl Dual {
         self.effect(queries, &rows, |r, c| self.left_out[(rows[r], c)])
     }
 
+    /// `f(x) - f_{-i}(x)` at query `x` for every sample i alone, `N x C`.
+    pub fn effects(&self, queries: &Queries, x: usize) -> Mat<f64> {
+        let (q, p) = (self.rows, self.target.ncols());
+        let effect = |i: usize, c: usize| {
+            let w = queries.weights.col_as_slice(x * q + c / p);
+            let e = self.left_out.col_as_slice(c % p);
+            dot(&w[i * q..(i + 1) * q], &e[i * q..(i + 1) * q])
+        };
+        Mat::from_fn(self.samples(), self.classes(), effect)
+    }
+
+    /// Relative residual of the linear system behind the removal of sample i alone, computed
+    /// afterwards: of the columns of M that belong to it.
+    pub fn residual_without(&self, i: usize) -> f64 {
+        let (rows, q, n) = (self.rows_of(&[i]), self.rows, self.target.nrows());
+        let m = self.inverse.matrix();
+        let one = |r: usize, s: usize| f64::from(u8::from(r == rows[s]));
+        self.system_residual(
+            &Mat::from_fn(n, q, |r, s| m[(r, rows[s])]),
+            &Mat::from_fn(n, q, one),
+        )
+    }
+
     /// `(W_G)' e_G` by sample.
     fn effect(
         &self,

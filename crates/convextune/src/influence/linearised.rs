@@ -55,28 +55,34 @@ impl Setting {
             scale: report.backbone_scale.unwrap_or(1.0),
             batch: options.batch,
         };
-        match options.method {
-            Method::Lqf => Ok(common),
-            Method::LqfFc => {
-                let graph = body.network.graph();
-                let features = body.network.truncated(graph.output() - 1);
-                let width = body.network.node_weights(graph.output()).parameters.len() / classes;
-                let network = features.with_head(HEAD, 1, &vec![1.0; width]);
-                Ok(Self {
-                    first_trainable: network.graph().output(),
-                    network,
-                    copies: classes,
-                    keep_f0: false,
-                    ..common
-                })
-            }
-            Method::Fc => Err(Error::Usage(
-                "the model was fitted with `--method fc`, whose logistic loss is not quadratic: what \
-                 a picture did to it has no closed form; fit with `--method lqf-fc` (the head alone) \
-                 or `--method lqf` instead"
-                    .into(),
-            )),
+        check_quadratic(options.method)?;
+        if options.method == Method::Lqf {
+            return Ok(common);
         }
+        let graph = body.network.graph();
+        let features = body.network.truncated(graph.output() - 1);
+        let width = body.network.node_weights(graph.output()).parameters.len() / classes;
+        let network = features.with_head(HEAD, 1, &vec![1.0; width]);
+        Ok(Self {
+            first_trainable: network.graph().output(),
+            network,
+            copies: classes,
+            keep_f0: false,
+            ..common
+        })
+    }
+}
+
+/// That leaving out has a closed form.
+pub(super) fn check_quadratic(method: Method) -> Result<(), Error> {
+    match method {
+        Method::Lqf | Method::LqfFc => Ok(()),
+        Method::Fc => Err(Error::Usage(
+            "the model was fitted with `--method fc`, whose logistic loss is not quadratic: what a \
+             picture did to it has no closed form; fit with `--method lqf-fc` (the head alone) or \
+             `--method lqf` instead"
+                .into(),
+        )),
     }
 }
 

@@ -34,9 +34,13 @@ use crate::progress::Reporter;
 use crate::samples::Samples;
 
 pub use dual::{Dual, Queries, Removal};
+use linearised::check_quadratic;
 pub use linearised::{Linearised, Setting};
 pub use reopen::ReadOptions;
 pub use scores::{Nearest, Suspicion};
+
+/// Entries of a matrix between training images and queries, at most.
+const QUERY_ENTRIES: usize = 1 << 26;
 
 /// A fitted model together with its training images and the inverse of its Hessian.
 pub struct Posterior {
@@ -53,29 +57,20 @@ impl Posterior {
     /// Reads a model file, finds its training images again, and factorises.
     ///
     /// # Errors
-    /// When the file is no model with a quadratic loss, its training images are not there or not
-    /// the same, or there are more of them than the closed form takes.
+    /// As [`quadratic_model`] and [`Self::of`].
     pub fn load(
         path: &Path,
         options: &ReadOptions,
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
-        if is_convex_network(path)? {
-            return Err(Error::Model {
-                path: path.to_owned(),
-                reason: "is a convex network, whose penalty is not quadratic: taking a row away \
-                         changes which neurons are zero, and the effect has no closed form; fit \
-                         again without the row"
-                    .into(),
-            });
-        }
-        Self::of(Model::load(path)?, options, reporter)
+        Self::of(quadratic_model(path)?, options, reporter)
     }
 
     /// Finds the training images of `model` again, and factorises.
     ///
     /// # Errors
-    /// As [`Self::load`].
+    /// When the model's loss is not quadratic, its training images are not there or not the same,
+    /// or there are more of them than the closed form takes.
     pub fn of(model: Model, options: &ReadOptions, reporter: &dyn Reporter) -> Result<Self, Error> {
         let setting = Setting::of(&model)?;
         check_size(&setting, model.header.report.train_samples)?;
@@ -162,6 +157,13 @@ impl Posterior {
             .queries(self.linearised.cross_kernel(samples, reporter)?)
     }
 
+    /// Queries that should be asked about at a time, at most: their matrices then stay near a
+    /// gigabyte. Every call of [`Self::queries`] runs over the training images once.
+    pub fn most_queries(&self) -> usize {
+        let (n, q) = (self.dual.samples(), self.dual.rows());
+        (QUERY_ENTRIES / (n * q * q).max(1)).max(1)
+    }
+
     /// The change `u - u_{-G}` of the weights that a group made, weight-major where every class has
     /// a copy.
     ///
@@ -170,6 +172,26 @@ impl Posterior {
     pub fn weights(&self, removal: &Removal, reporter: &dyn Reporter) -> Result<Vec<f64>, Error> {
         self.linearised.weights(&removal.dual, reporter)
     }
+}
+
+/// Reads a model file whose training problem is quadratic.
+///
+/// # Errors
+/// When the file is no model file, or its model is a convex network or of the method `fc`.
+pub fn quadratic_model(path: &Path) -> Result<Model, Error> {
+    if is_convex_network(path)? {
+        return Err(Error::Model {
+            path: path.to_owned(),
+            reason:
+                "is a convex network, whose penalty is not quadratic: taking a row away changes \
+                     which neurons are zero, and the effect has no closed form; fit again without \
+                     the row"
+                    .into(),
+        });
+    }
+    let model = Model::load(path)?;
+    check_quadratic(model.header.options.method)?;
+    Ok(model)
 }
 
 /// The linearised network of a setting over its training samples, and the dual of the fit.

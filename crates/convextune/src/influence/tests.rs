@@ -209,6 +209,11 @@ fn a_fit_without_samples_is_predicted_to_rounding() {
             if let [i] = group[..] {
                 let alone = flat(dual.change_without(&queries, i).as_ref());
                 near(&alone, &minus(&asked, &asked_without), "one sample");
+                for x in 0..QUERIES {
+                    let effect = flat(dual.effects(&queries, x).subrows(i, 1));
+                    near(&effect, &alone[x * CLASSES..(x + 1) * CLASSES], "one query");
+                }
+                assert!(dual.residual_without(i) < 1e-10);
                 near(
                     &flat(dual.leave_one_out().subrows(i, 1)),
                     &left,
