@@ -8,7 +8,7 @@ mod common;
 use std::fs;
 
 use common::cases::{case, check};
-use common::{Place, picture, tables, text};
+use common::{Place, picture, text};
 use serde_json::Value;
 
 /// Fits `folder` with everything given that leave-one-out would otherwise choose.
@@ -185,7 +185,7 @@ fn a_folder_that_moved_is_given_and_its_pictures_are_checked() {
     let photo = "one.png";
     picture(1, 5).save(place.path(photo)).unwrap();
     fs::rename(place.path("photos"), place.path("moved")).unwrap();
-    let given = format!("explain m.safetensors {photo}");
+    let given = format!("explain m.safetensors {photo} -q");
     check(
         &place,
         1,

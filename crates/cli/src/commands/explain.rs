@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use convextune::finetune::predicted;
 use convextune::influence::{Posterior, Queries, ReadOptions, quadratic_model};
 use convextune::model_file::Model;
-use convextune::progress::Reporter;
 use convextune_model::images::{Item, list_images};
 use convextune_solve::faer::Mat;
 use serde::Serialize;
@@ -123,14 +122,11 @@ fn explain<'a>(
             .entry(*i)
             .or_insert_with(|| dual.residual_without(*i)),
     };
-    let (pushed_up, pushed_down) = (
-        |i: &&usize| effects[(**i, logit)] > 0.0,
-        |i: &&usize| effects[(**i, logit)] < 0.0,
-    );
-    let up = order.iter().filter(pushed_up).take(top);
-    let up = up.map(&mut influence).collect();
-    let down = order.iter().rev().filter(pushed_down).take(top);
-    let down = down.map(&mut influence).collect();
+    let effect = |i: &usize| effects[(*i, logit)];
+    let ups = order.iter().filter(|i| effect(i) > 0.0).take(top);
+    let up = ups.map(&mut influence).collect();
+    let downs = order.iter().rev().filter(|i| effect(i) < 0.0).take(top);
+    let down = downs.map(&mut influence).collect();
     Explained {
         photo: &item.path,
         scores: row(&queries.outputs, x, alpha),

@@ -244,7 +244,7 @@ impl Dual {
         } = cross;
         let right =
             k.nrows() == self.target.nrows() && own.nrows() == q && own.ncols() == k.ncols();
-        if !right || k.ncols() % q != 0 {
+        if !right || !k.ncols().is_multiple_of(q) {
             return Err(Error::Usage("the queries are not of this model".into()));
         }
         let grand = class_means(self.row_means.transpose(), q);

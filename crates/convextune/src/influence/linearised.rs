@@ -1,6 +1,7 @@
 //! The linearised network of a fitted model over its training samples, as the fit had it.
 
 use convextune_model::graph::{Network, NodeId};
+use convextune_model::tensor::Shape;
 use convextune_solve::faer::Mat;
 use convextune_solve::{LinearOperator, Scaled};
 
@@ -142,9 +143,12 @@ impl Linearised {
     }
 
     /// q: rows of J a sample.
+    ///
+    /// # Errors
+    /// When the samples do not fit the network.
     pub fn rows(&self) -> Result<usize, Error> {
         let shapes = self.suffix.graph().shapes(self.samples.shape())?;
-        Ok(shapes.last().map_or(0, |s| s.image_len()))
+        Ok(shapes.last().map_or(0, Shape::image_len))
     }
 
     /// Runs `f` on the linearisation over the training samples, one copy of the weights.

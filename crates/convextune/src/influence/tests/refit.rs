@@ -2,6 +2,7 @@
 //! in f32, the same head by its seed, Lambda and s held.
 
 use convextune_model::graph::Network;
+use convextune_solve::LinearOperator;
 use convextune_testkit::relative_error;
 use faer::Mat;
 
@@ -16,6 +17,7 @@ use crate::influence::Dual;
 use crate::linearize::tests::{CLASSES, network, samples};
 use crate::linearize::{Copies, Linearization};
 use crate::progress::Silent;
+use crate::samples::Samples;
 
 const LAMBDA: f64 = 3e-4;
 
@@ -56,10 +58,7 @@ fn asked(fit: &LqfFit) -> Vec<f64> {
     let queries = queries();
     let lin = Linearization::new(&model.network, model.first_trainable, &queries, 4, &Silent);
     let lin = lin.unwrap();
-    let copies = model.u.len() / {
-        use convextune_solve::LinearOperator;
-        lin.cols()
-    };
+    let copies = model.u.len() / lin.cols();
     let u: Vec<f64> = model.u.iter().map(|u| f64::from(*u)).collect();
     let (f0, ju) = Copies::new(&lin, copies).unwrap().outputs_at(&u).unwrap();
     let output =
@@ -67,7 +66,7 @@ fn asked(fit: &LqfFit) -> Vec<f64> {
     (0..ju.len()).map(output).collect()
 }
 
-fn queries() -> crate::samples::Samples {
+fn queries() -> Samples {
     let all: Vec<usize> = (N..N + QUERIES).collect();
     samples(N + QUERIES).pick(&all).unwrap()
 }
