@@ -70,6 +70,14 @@ fn run(command: Command) -> Result<()> {
             use_threads(args.run.threads)?;
             commands::predict::run(&args)
         }
+        Command::Explain(args) => {
+            use_threads(args.run.threads)?;
+            commands::explain::run(&args)
+        }
+        Command::Rank(args) => {
+            use_threads(args.run.threads)?;
+            commands::rank::run(&args)
+        }
         Command::Nn { command } => {
             use_threads(command.run_args().threads)?;
             commands::nn::run(command)

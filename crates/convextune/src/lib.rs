@@ -25,6 +25,7 @@ pub mod checkpoint;
 pub mod convexnet;
 pub mod error;
 pub mod finetune;
+pub mod influence;
 pub mod job;
 pub mod linearize;
 pub mod model_file;

@@ -52,6 +52,10 @@ pub struct Header {
     pub training_set: String,
     /// How training and test images were told apart.
     pub split: SplitOrigin,
+    /// Absolute path of the folder at the time of the fit; absent where it is not UTF-8 and from
+    /// older files. Where the images are, never what they are: that is `training_set`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     /// What was measured and proved.
     pub report: FitReport,
 }

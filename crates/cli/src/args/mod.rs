@@ -1,6 +1,7 @@
 //! What may stand on the command line. Parsing is pure: nothing here touches files.
 
 pub mod fit;
+pub mod influence;
 pub mod nn;
 pub mod values;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use convextune_model::backbones::Backbone;
 
 use fit::{CompareArgs, FitArgs};
+use influence::{ExplainArgs, RankArgs};
 use nn::NetCommand;
 use values::{backbone, bytes, count};
 
@@ -18,6 +20,8 @@ Examples:
   convextune fit photos/ --backbone efficientnet-lite0 -o flowers.safetensors
   convextune evaluate flowers.safetensors photos/test
   convextune predict flowers.safetensors new/*.jpg
+  convextune explain flowers.safetensors new/one.jpg
+  convextune rank flowers.safetensors photos/ --by mislabel --top 20
   convextune compare photos/ --backbone efficientnet-lite0
   convextune backbone list
   convextune nn fit data.csv --target class -o model.safetensors
@@ -44,6 +48,10 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Name the classes of photos.
     Predict(PredictArgs),
+    /// Say which training images made a prediction what it is, and what it would be without each.
+    Explain(ExplainArgs),
+    /// Order images by what they tell: informative, badly predicted, mislabelled, doubled, unsure.
+    Rank(RankArgs),
     /// Show what a model file holds and what was proved about it.
     Info(InfoArgs),
     /// Fit several methods to one folder and print one table.

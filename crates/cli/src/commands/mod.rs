@@ -3,15 +3,18 @@
 pub mod backbone;
 pub mod compare;
 pub mod evaluate;
+pub mod explain;
 pub mod fit;
 pub mod info;
 pub mod nn;
 pub mod predict;
+pub mod rank;
 mod summary;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
+use convextune::influence::Posterior;
 use convextune::job::decode;
 use convextune::model_file::Model;
 use convextune::progress::Reporter;
@@ -54,5 +57,29 @@ fn open(
 fn note_skipped(skipped: &[(PathBuf, String)], reporter: &dyn Reporter) {
     for (path, reason) in skipped {
         reporter.note(&format!("{} {reason}; it was left out", path.display()));
+    }
+}
+
+/// Images by their paths alone.
+fn unlabelled(paths: Vec<PathBuf>) -> Vec<Item> {
+    let item = |path: PathBuf| {
+        let name = path.display().to_string();
+        Item {
+            path,
+            name,
+            label: 0,
+        }
+    };
+    paths.into_iter().map(item).collect()
+}
+
+/// Says it where the head itself has seen labels.
+fn note_seen(posterior: &Posterior, reporter: &dyn Reporter) {
+    let (all, honest) = (posterior.items().len(), posterior.honest().len());
+    if honest < all {
+        reporter.note(&format!(
+            "the head at which the network is linearised was fitted on {} of the {all} images: for              them the figures are those of a fit that keeps this head, which has seen their labels;              `--head-init common` or `random` has seen none",
+            all - honest
+        ));
     }
 }

@@ -6,11 +6,11 @@ use anyhow::Result;
 use convextune::finetune::Method;
 use convextune::model_file::Model;
 use convextune::progress::Reporter;
-use convextune_model::images::{Item, list_images};
+use convextune_model::images::list_images;
 use convextune_solve::faer::Mat;
 use serde::Serialize;
 
-use super::{note_skipped, open};
+use super::{note_skipped, open, unlabelled};
 use crate::args::PredictArgs;
 use crate::output::{print, print_json};
 use crate::progress::Terminal;
@@ -35,15 +35,7 @@ struct Score<'a> {
 pub fn run(args: &PredictArgs) -> Result<()> {
     let reporter = Terminal::new(args.run.quiet, 1e-3);
     let model = Model::load(&args.model)?;
-    let item = |path: std::path::PathBuf| {
-        let name = path.display().to_string();
-        Item {
-            path,
-            name,
-            label: 0,
-        }
-    };
-    let items = list_images(&args.images)?.into_iter().map(item).collect();
+    let items = unlabelled(list_images(&args.images)?);
     let opened = open(&model, items, args.read, &reporter)?;
     reporter.stage("outputs", opened.samples.len() as u64);
     let outputs = model.outputs(&opened.samples, &reporter)?;

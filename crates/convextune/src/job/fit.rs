@@ -106,6 +106,7 @@ impl Job {
             options: options.clone(),
             training_set: self.training_set.clone(),
             split: self.split.origin.clone(),
+            folder: self.folder.clone(),
             report,
         };
         let mut model = Model { header, body };

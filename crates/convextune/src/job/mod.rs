@@ -42,6 +42,7 @@ pub struct JobOptions {
 
 /// Opened data and backbone, ready to fit.
 pub struct Job {
+    folder: Option<String>,
     backbone: &'static Backbone,
     network: Network<f32>,
     transform: Transform,
@@ -143,7 +144,9 @@ impl Job {
             let labels = t.labels();
             (Samples::images(t), labels)
         });
+        let folder = std::path::absolute(&options.folder).ok();
         Ok(Self {
+            folder: folder.and_then(|f| f.to_str().map(str::to_owned)),
             backbone,
             network,
             transform,

@@ -26,7 +26,7 @@ use crate::error::Error;
 const NARROWEST: usize = 16;
 
 /// A run's part of a layer.
-struct Slot {
+pub(super) struct Slot {
     /// Columns in the run.
     columns: Range<usize>,
     /// The layer's weights that stand there.
@@ -52,10 +52,10 @@ impl Slot {
 /// gradients are outer products, of which neither the weights nor the rows need be formed:
 /// `<x_i g_r', x_j g_s'> = (x_i'x_j) (g_r'g_s)`, and a bias adds 1 to the first factor.
 #[derive(Default)]
-struct Outer<T> {
-    x: Vec<T>,
-    g: Vec<T>,
-    bias: bool,
+pub(super) struct Outer<T> {
+    pub(super) x: Vec<T>,
+    pub(super) g: Vec<T>,
+    pub(super) bias: bool,
 }
 
 impl<T: Scalar> Outer<T> {
@@ -73,24 +73,54 @@ impl<T: Scalar> Outer<T> {
         }
     }
 
-    fn add_gram(&self, (samples, rows): (usize, usize), kernel: &mut [f64]) {
-        let gram = |a: &[T], n: usize| {
-            let mut gram = vec![0.0; n * n];
-            add_gram(a, n, a.len() / n.max(1), &mut gram);
-            gram
+    /// `kernel += <rows, other's rows>`, `rows x other's rows`, row-major; of a set of samples and
+    /// its rows.
+    pub(super) fn add_products(
+        &self,
+        (samples, rows): (usize, usize),
+        other: &Self,
+        (others, columns): (usize, usize),
+        kernel: &mut [f64],
+    ) {
+        let products = |a: &[T], b: &[T], (n, m): (usize, usize)| {
+            let mut products = vec![0.0; n * m];
+            add_products((a, n), (b, m), &mut products);
+            products
         };
-        let (x, g) = (gram(&self.x, samples), gram(&self.g, rows));
+        let x = products(&self.x, &other.x, (samples, others));
+        let g = products(&self.g, &other.g, (rows, columns));
         let (c, bias) = (rows / samples.max(1), f64::from(u8::from(self.bias)));
         kernel
             .par_iter_mut()
             .zip(&g)
             .enumerate()
             .for_each(|(k, (kernel, g))| {
-                let (i, j) = (k / rows / c, k % rows / c);
-                *kernel += (x[i * samples + j] + bias) * g;
+                let (i, j) = (k / columns / c, k % columns / c);
+                *kernel += (x[i * others + j] + bias) * g;
             });
     }
 }
+
+/// What the head reads, and what the fully connected layers read and are told; collected with the
+/// rows of the first run.
+pub(super) struct Read<T> {
+    /// Phi, `N x d`, row-major.
+    pub features: Vec<T>,
+    /// By layer.
+    pub outer: BTreeMap<NodeId, Outer<T>>,
+}
+
+impl<T> Default for Read<T> {
+    fn default() -> Self {
+        Self {
+            features: Vec::new(),
+            outer: BTreeMap::new(),
+        }
+    }
+}
+
+/// Layers, or parts of them, whose rows are held at a time.
+pub(super) type Run = BTreeMap<NodeId, Slot>;
 
 /// Rows of the stored block that one product takes: bounds the error of sums in `T`.
 const DEPTH: usize = 1 << 14;
@@ -103,13 +133,15 @@ impl<T: Scalar> Linearization<'_, T> {
     pub fn kernel(&self, memory: usize) -> Result<KernelParts, Error> {
         let (n, nc) = (self.samples().len(), self.rows());
         let mut kernel = vec![0.0f64; nc * nc];
-        let (mut features, mut outer) = (Vec::new(), BTreeMap::new());
+        let mut read = Read::default();
         for run in self.layer_runs(memory / (size_of::<T>() * nc).max(1)) {
-            self.add_run(&run, &mut kernel, (&mut features, &mut outer))?;
+            let j = self.run_rows(&run, &mut read)?;
+            add_products((&j, nc), (&j, nc), &mut kernel);
         }
-        for layer in outer.values() {
-            layer.add_gram((n, nc), &mut kernel);
+        for layer in read.outer.values() {
+            layer.add_products((n, nc), layer, (n, nc), &mut kernel);
         }
+        let features = read.features;
         let rest = Dense::from_fn(nc, nc, |i, j| kernel[i * nc + j]);
         drop(kernel);
         let d = features.len() / n.max(1);
@@ -125,9 +157,9 @@ impl<T: Scalar> Linearization<'_, T> {
 
     /// Runs of trainable layers (head and fully connected ones excluded), each of at most `width`
     /// weights: what of each node is in it. A layer that is wider by itself takes several runs.
-    fn layer_runs(&self, width: usize) -> Vec<BTreeMap<NodeId, Slot>> {
+    pub(super) fn layer_runs(&self, width: usize) -> Vec<Run> {
         let width = width.max(NARROWEST);
-        let mut runs: Vec<BTreeMap<NodeId, Slot>> = vec![BTreeMap::new()];
+        let mut runs: Vec<Run> = vec![Run::new()];
         let mut used = 0;
         for node in (self.first_trainable()..self.head()).rev() {
             if self.is_linear(node) {
@@ -137,7 +169,7 @@ impl<T: Scalar> Linearization<'_, T> {
             for first in (0..of).step_by(width) {
                 let weights = first..(first + width).min(of);
                 if used > 0 && used + weights.len() > width {
-                    runs.push(BTreeMap::new());
+                    runs.push(Run::new());
                     used = 0;
                 }
                 let columns = used..used + weights.len();
@@ -161,24 +193,22 @@ impl<T: Scalar> Linearization<'_, T> {
         matches!(self.network().graph().nodes()[node].op, Op::Linear(_))
     }
 
-    /// `kernel += J_run J_run'`; the first run also collects the head's input and what the fully
-    /// connected layers read and were told.
-    fn add_run(
-        &self,
-        run: &BTreeMap<NodeId, Slot>,
-        kernel: &mut [f64],
-        (features, outer): (&mut Vec<T>, &mut BTreeMap<NodeId, Outer<T>>),
-    ) -> Result<(), Error> {
+    /// The columns of J that a run holds, `NC x width`; the first run also collects the head's
+    /// input and what the fully connected layers read and were told.
+    pub(super) fn run_rows(&self, run: &Run, read: &mut Read<T>) -> Result<Vec<T>, Error> {
         let (c, head) = (self.outputs(), self.head());
         let width = run.values().map(|slot| slot.columns.end).max().unwrap_or(0);
-        let first_run = features.is_empty();
+        let first_run = read.features.is_empty();
         let mut j = vec![T::ZERO; self.rows() * width];
         self.for_jacobian_rows(|layer, rows| {
             if layer.node == head && first_run && rows.directions.start == 0 {
-                features.extend_from_slice(layer.primal.inputs[0].data);
+                read.features.extend_from_slice(layer.primal.inputs[0].data);
             }
             if layer.node != head && first_run && self.is_linear(layer.node) {
-                outer.entry(layer.node).or_default().add(layer, rows, c);
+                read.outer
+                    .entry(layer.node)
+                    .or_default()
+                    .add(layer, rows, c);
             }
             let Some(slot) = run.get(&layer.node) else {
                 return;
@@ -195,19 +225,31 @@ impl<T: Scalar> Linearization<'_, T> {
                     }
                 });
         })?;
-        add_gram(&j, self.rows(), width, kernel);
-        Ok(())
+        Ok(j)
     }
 }
 
-/// `gram += a a'` for `a` of `rows x cols`, summed in `T` over runs of columns, then in f64.
-fn add_gram<T: Scalar>(a: &[T], rows: usize, cols: usize, gram: &mut [f64]) {
-    let mut part = vec![T::ZERO; rows * rows];
-    for first in (0..cols).step_by(DEPTH) {
-        let depth = DEPTH.min(cols - first);
-        let block = Mat::strided(&a[first..], rows, depth, cols);
-        gemm_parallel(MatMut::new(&mut part, rows, rows), false, block, block.t());
-        gram.par_iter_mut()
+/// `products += a b'` for `a` of `rows` and `b` of `columns` rows of one length, all row-major; summed
+/// in `T` over runs of that length, then in f64.
+pub(super) fn add_products<T: Scalar>(
+    (a, rows): (&[T], usize),
+    (b, columns): (&[T], usize),
+    products: &mut [f64],
+) {
+    let length = a.len() / rows.max(1);
+    let mut part = vec![T::ZERO; rows * columns];
+    for first in (0..length).step_by(DEPTH) {
+        let depth = DEPTH.min(length - first);
+        let left = Mat::strided(&a[first..], rows, depth, length);
+        let right = Mat::strided(&b[first..], columns, depth, length);
+        gemm_parallel(
+            MatMut::new(&mut part, rows, columns),
+            false,
+            left,
+            right.t(),
+        );
+        products
+            .par_iter_mut()
             .zip(&part)
             .for_each(|(g, p)| *g += p.to_f64());
     }

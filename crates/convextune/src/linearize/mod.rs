@@ -9,6 +9,7 @@
 //! `J'J u` one pass in which tangent and adjoint share the primal activations.
 
 mod copies;
+mod cross;
 mod curvature;
 mod gradients;
 mod kernel;
@@ -30,6 +31,7 @@ use crate::progress::Reporter;
 use crate::samples::Samples;
 
 pub use copies::{Copies, UNKNOWNS, batch_of_copies};
+pub use cross::CrossKernel;
 pub use curvature::{Curvature, CurvatureOptions};
 pub use memory::batch_within;
 pub use sketch::{SketchOptions, SketchedRows};

@@ -1,0 +1,89 @@
+//! Arguments of `explain` and `rank`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::values::count;
+use super::{ReadArgs, RunArgs};
+
+/// Arguments of `explain`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  convextune explain flowers.safetensors new/one.jpg
+  convextune explain flowers.safetensors new/one.jpg --class tulip --top 5
+  convextune explain flowers.safetensors new/*.jpg --photos moved/photos --json
+
+For every picture the training images that pushed the score of the predicted class up, and those that
+pushed it down. An effect is the score less the score that the model has when it is fitted without
+that image: exact, not an estimate. The model must be of the methods lqf or lqf-fc.")]
+pub struct ExplainArgs {
+    /// A model that `convextune fit` wrote
+    pub model: PathBuf,
+    /// Images, or folders of images
+    #[arg(required = true, value_name = "PHOTO")]
+    pub images: Vec<PathBuf>,
+    /// The folder that the model was fitted on, if it is no longer where it was
+    #[arg(long, value_name = "FOLDER")]
+    pub photos: Option<PathBuf>,
+    /// How many training images to show in each direction
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = count::<100_000>)]
+    pub top: usize,
+    /// The class whose score to explain [default: the predicted one]
+    #[arg(long, value_name = "NAME")]
+    pub class: Option<String>,
+    /// How images are read.
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What to order images by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// Mean square of the change of the held-out images' scores if the image were absent (F-SI)
+    Informativeness,
+    /// Square of the error that the model fitted without the image makes at it
+    LeaveOneOut,
+    /// How far the model fitted without the image prefers another class to its label
+    Mislabel,
+    /// Likeness to the most similar other training image; 1 for the same picture
+    Duplicates,
+    /// Variance of the scores of images that need no labels: which ones to label next
+    Uncertainty,
+}
+
+/// Arguments of `rank`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  convextune rank flowers.safetensors photos/ --by mislabel --top 20
+  convextune rank flowers.safetensors photos/ --by informativeness --json
+  convextune rank flowers.safetensors unlabelled/ --by uncertainty --top 50
+
+FOLDER is the one that the model was fitted on; for `uncertainty` any folder of images. All scores are
+exact. The largest comes first.")]
+pub struct RankArgs {
+    /// A model that `convextune fit` wrote
+    pub model: PathBuf,
+    /// The folder that the model was fitted on; for `uncertainty` the images to order
+    pub folder: PathBuf,
+    /// What to order by
+    #[arg(long, value_name = "SCORE")]
+    pub by: By,
+    /// Show the first K only [default: all]
+    #[arg(long, value_name = "K", value_parser = count::<1_000_000_000>)]
+    pub top: Option<usize>,
+    /// For `uncertainty`: the folder that the model was fitted on, if it is no longer where it was
+    #[arg(long, value_name = "FOLDER")]
+    pub photos: Option<PathBuf>,
+    /// How images are read.
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}

@@ -1,0 +1,196 @@
+//! `convextune rank`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use convextune::influence::{Posterior, ReadOptions};
+use convextune::progress::Reporter;
+use convextune_model::images::{ImageFolder, ImagesError, Item, list_images};
+use serde::Serialize;
+
+use super::{note_seen, note_skipped, open, unlabelled};
+use crate::args::influence::{By, RankArgs};
+use crate::failure::wrong_usage;
+use crate::output::{print, print_json};
+use crate::progress::Terminal;
+use crate::table::{columns, number};
+
+/// One element of the array that `rank --json` prints.
+#[derive(Serialize)]
+struct Ranked {
+    sample: String,
+    score: f64,
+    /// Its label, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<String>,
+    /// `mislabel`: the class that the others vote for; `duplicates`: the image that it is like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<String>,
+}
+
+/// Orders images.
+pub fn run(args: &RankArgs) -> Result<()> {
+    let folder = match (args.by, &args.photos) {
+        (By::Uncertainty, photos) => photos.clone(),
+        (_, None) => Some(args.folder.clone()),
+        (_, Some(_)) => {
+            let text = "--photos goes with --by uncertainty; otherwise FOLDER is the one that the \
+                        model was fitted on";
+            return Err(wrong_usage(text.into()));
+        }
+    };
+    let to_order = match args.by {
+        By::Uncertainty => any_images(&args.folder)?,
+        _ => Vec::new(),
+    };
+    let reporter = Terminal::new(args.run.quiet, 1e-3);
+    let read = ReadOptions {
+        folder,
+        cache_memory: args.read.cache_memory,
+    };
+    let posterior = Posterior::load(&args.model, &read, &reporter)?;
+    if args.by != By::Duplicates && args.by != By::Uncertainty {
+        note_seen(&posterior, &reporter);
+    }
+    let mut ranked = match args.by {
+        By::Informativeness => informativeness(&posterior, args, &reporter)?,
+        By::LeaveOneOut => {
+            let unit = posterior.model().header.options.alpha.powi(2);
+            let errors = posterior.dual().leave_one_out_errors();
+            of_training(&posterior, errors.into_iter().map(|e| (e / unit, None)))
+        }
+        By::Mislabel => mislabel(&posterior),
+        By::Duplicates => {
+            let name = |i: usize| posterior.items()[i].name.clone();
+            let nearest = posterior.dual().nearest().into_iter();
+            of_training(
+                &posterior,
+                nearest.map(|n| (n.cosine, Some(name(n.sample)))),
+            )
+        }
+        By::Uncertainty => uncertainty(&posterior, to_order, args, &reporter)?,
+    };
+    reporter.finish();
+    ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
+    ranked.truncate(args.top.unwrap_or(usize::MAX));
+    if args.run.json {
+        print_json(&ranked)
+    } else {
+        print(&table(&ranked, args.by))
+    }
+}
+
+/// Scores of the training images, in their order.
+fn of_training(
+    posterior: &Posterior,
+    scores: impl Iterator<Item = (f64, Option<String>)>,
+) -> Vec<Ranked> {
+    let classes = &posterior.model().header.classes;
+    let items = posterior.items().iter().zip(scores);
+    let ranked = |(item, (score, other)): (&Item, _)| Ranked {
+        sample: item.name.clone(),
+        score,
+        class: Some(classes[item.label].clone()),
+        other,
+    };
+    items.map(ranked).collect()
+}
+
+/// F-SI over the held-out images; over the other training images where nothing was held out.
+fn informativeness(
+    posterior: &Posterior,
+    args: &RankArgs,
+    reporter: &Terminal,
+) -> Result<Vec<Ranked>> {
+    let dual = posterior.dual();
+    let mut scores = vec![0.0; dual.samples()];
+    let mut asked = 0;
+    for part in posterior.held_out().chunks(posterior.most_queries()) {
+        let opened = open(posterior.model(), part.to_vec(), args.read, reporter)?;
+        let queries = posterior.queries(&opened.samples, reporter)?;
+        note_skipped(&opened.skipped, reporter);
+        let n = opened.items.len();
+        let told = dual.informativeness(&queries).into_iter();
+        scores
+            .iter_mut()
+            .zip(told)
+            .for_each(|(s, t)| *s += n as f64 * t);
+        asked += n;
+    }
+    if asked == 0 {
+        reporter.note(
+            "no images were held out of the fit; the change is that of the other training images",
+        );
+        (scores, asked) = (dual.informativeness_among(), 1);
+    }
+    let unit = asked as f64 * posterior.model().header.options.alpha.powi(2);
+    Ok(of_training(
+        posterior,
+        scores.into_iter().map(|s| (s / unit, None)),
+    ))
+}
+
+fn mislabel(posterior: &Posterior) -> Vec<Ranked> {
+    let header = &posterior.model().header;
+    let suspicions = posterior.dual().suspicions(posterior.labels()).into_iter();
+    let score = |s: convextune::influence::Suspicion| {
+        let other = header.classes[s.class].clone();
+        (s.margin / header.options.alpha, Some(other))
+    };
+    of_training(posterior, suspicions.map(score))
+}
+
+/// Posterior variance of images without labels.
+fn uncertainty(
+    posterior: &Posterior,
+    items: Vec<Item>,
+    args: &RankArgs,
+    reporter: &Terminal,
+) -> Result<Vec<Ranked>> {
+    let mut ranked = Vec::with_capacity(items.len());
+    for part in items.chunks(posterior.most_queries()) {
+        let opened = open(posterior.model(), part.to_vec(), args.read, reporter)?;
+        let queries = posterior.queries(&opened.samples, reporter)?;
+        note_skipped(&opened.skipped, reporter);
+        let images = opened.items.into_iter().zip(queries.variances());
+        ranked.extend(images.map(|(item, score)| Ranked {
+            sample: item.name,
+            score,
+            class: None,
+            other: None,
+        }));
+    }
+    Ok(ranked)
+}
+
+/// The images of a folder, or of the folders in it.
+fn any_images(folder: &Path) -> Result<Vec<Item>> {
+    match list_images(&[folder.to_owned()]) {
+        Ok(images) => Ok(unlabelled(images)),
+        Err(ImagesError::NoImages(_)) => {
+            let images = ImageFolder::held_out(folder)?.items.into_iter();
+            Ok(unlabelled(images.map(|item| item.path).collect()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn table(ranked: &[Ranked], by: By) -> String {
+    let other = match by {
+        By::Mislabel => "rather",
+        By::Duplicates => "like",
+        _ => "",
+    };
+    let head = ["score", "image", "class", other];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    if by == By::Uncertainty {
+        rows[0].truncate(2);
+    }
+    rows.extend(ranked.iter().map(|r| {
+        let mut row = vec![number(r.score), r.sample.clone()];
+        row.extend(r.class.clone());
+        row.extend(r.other.clone());
+        row
+    }));
+    columns(&rows, &[0])
+}

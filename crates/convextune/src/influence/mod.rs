@@ -1,0 +1,236 @@
+//! What every training image did to a fitted model, exactly.
+//!
+//! A model that minimises a quadratic problem is linear in its targets, so that leaving a sample or
+//! a group out, and its effect on every output, come in closed form from one matrix: no fit is done
+//! again and nothing is approximated ([`dual`]). [`Posterior`] joins that algebra to a model file and
+//! its training images, which it finds again and checks to the byte.
+//!
+//! The head matters. One that has not seen the labels ([`HeadInit::Common`], [`HeadInit::Random`],
+//! and the head of `lqf-fc`, which starts at zero) makes the answers those of a model fitted anew; one
+//! that was itself fitted (`ridge`, `split`) makes them those of a fit that keeps this head
+//! ([`Posterior::honest`]).
+//!
+//! [`HeadInit::Common`]: crate::finetune::HeadInit::Common
+//! [`HeadInit::Random`]: crate::finetune::HeadInit::Random
+
+pub mod dual;
+mod linearised;
+mod reopen;
+mod scores;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use convextune_model::images::{ImageSource, Item};
+use convextune_solve::faer::Mat;
+
+use crate::error::Error;
+use crate::finetune::features::targets;
+use crate::finetune::{LARGEST_COMMON, LARGEST_KERNEL, error_rate, honest_samples};
+use crate::job::decode;
+use crate::model_file::{Model, is_convex_network};
+use crate::progress::Reporter;
+use crate::samples::Samples;
+
+pub use dual::{Dual, Queries, Removal};
+use linearised::check_quadratic;
+pub use linearised::{Linearised, Setting};
+pub use reopen::ReadOptions;
+pub use scores::{Nearest, Suspicion};
+
+/// Entries of a matrix between training images and queries, at most.
+const QUERY_ENTRIES: usize = 1 << 26;
+
+/// A fitted model together with its training images and the inverse of its Hessian.
+pub struct Posterior {
+    model: Model,
+    items: Vec<Item>,
+    held_out: Vec<Item>,
+    labels: Vec<usize>,
+    cache_memory: usize,
+    linearised: Linearised,
+    dual: Dual,
+}
+
+impl Posterior {
+    /// Reads a model file, finds its training images again, and factorises.
+    ///
+    /// # Errors
+    /// As [`quadratic_model`] and [`Self::of`].
+    pub fn load(
+        path: &Path,
+        options: &ReadOptions,
+        reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
+        Self::of(quadratic_model(path)?, options, reporter)
+    }
+
+    /// Finds the training images of `model` again, and factorises.
+    ///
+    /// # Errors
+    /// When the model's loss is not quadratic, its training images are not there or not the same,
+    /// or there are more of them than the closed form takes.
+    pub fn of(model: Model, options: &ReadOptions, reporter: &dyn Reporter) -> Result<Self, Error> {
+        let setting = Setting::of(&model)?;
+        check_size(&setting, model.header.report.train_samples)?;
+        let found = reopen::reopen(&model.header, options, reporter)?;
+        let (items, labels) = (found.train.items().to_vec(), found.train.labels());
+        let samples = Samples::images(found.train);
+        let (linearised, dual) = posterior(&setting, samples, &labels, reporter)?;
+        Ok(Self {
+            model,
+            items,
+            held_out: found.held_out,
+            labels,
+            cache_memory: options.cache_memory,
+            linearised,
+            dual,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The training images, in the order of the rows of every matrix here.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// Their labels: indices into the model's classes.
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    /// The images that the fit held out by the folder's rule; may be empty.
+    pub fn held_out(&self) -> &[Item] {
+        &self.held_out
+    }
+
+    /// The linearised network over the training images.
+    pub fn linearised(&self) -> &Linearised {
+        &self.linearised
+    }
+
+    /// The algebra: residuals, leave-one-out, removal of groups, effects on queries.
+    pub fn dual(&self) -> &Dual {
+        &self.dual
+    }
+
+    /// Share of training images that the fit without them gets wrong.
+    pub fn leave_one_out_error(&self) -> f64 {
+        error_rate(&self.dual.leave_one_out(), &self.labels)
+    }
+
+    /// Training images whose labels w0 has not seen, sorted: for them leaving out is exact for the
+    /// whole model, for the others only for the fit that keeps the head.
+    pub fn honest(&self) -> Vec<usize> {
+        if linearised::head_has_seen_labels(&self.model.header.options) {
+            let classes = self.model.header.classes.len();
+            honest_samples(&self.labels, classes, &self.model.header.options)
+        } else {
+            (0..self.labels.len()).collect()
+        }
+    }
+
+    /// Decodes images as the model wants them.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn read(&self, items: Vec<Item>, reporter: &dyn Reporter) -> Result<Samples, Error> {
+        let transform = self.model.header.transform.clone();
+        reporter.stage("images", items.len() as u64);
+        let mut source = ImageSource::new(items, transform, self.cache_memory, false);
+        decode(&mut source, reporter)?;
+        Ok(Samples::images(source))
+    }
+
+    /// Images to ask about: what every training image weighs in their outputs, their covariance,
+    /// and their outputs at the minimum.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn queries(&self, samples: &Samples, reporter: &dyn Reporter) -> Result<Queries, Error> {
+        self.dual
+            .queries(self.linearised.cross_kernel(samples, reporter)?)
+    }
+
+    /// Queries that should be asked about at a time, at most: their matrices then stay near a
+    /// gigabyte. Every call of [`Self::queries`] runs over the training images once.
+    pub fn most_queries(&self) -> usize {
+        let (n, q) = (self.dual.samples(), self.dual.rows());
+        (QUERY_ENTRIES / (n * q * q).max(1)).max(1)
+    }
+
+    /// The change `u - u_{-G}` of the weights that a group made, weight-major where every class has
+    /// a copy.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn weights(&self, removal: &Removal, reporter: &dyn Reporter) -> Result<Vec<f64>, Error> {
+        self.linearised.weights(&removal.dual, reporter)
+    }
+}
+
+/// Reads a model file whose training problem is quadratic.
+///
+/// # Errors
+/// When the file is no model file, or its model is a convex network or of the method `fc`.
+pub fn quadratic_model(path: &Path) -> Result<Model, Error> {
+    if is_convex_network(path)? {
+        return Err(Error::Model {
+            path: path.to_owned(),
+            reason:
+                "is a convex network, whose penalty is not quadratic: taking a row away changes \
+                     which neurons are zero, and the effect has no closed form; fit again without \
+                     the row"
+                    .into(),
+        });
+    }
+    let model = Model::load(path)?;
+    check_quadratic(model.header.options.method)?;
+    Ok(model)
+}
+
+/// The linearised network of a setting over its training samples, and the dual of the fit.
+///
+/// # Errors
+/// When a sample cannot be read or the kernel has no Cholesky factor.
+pub fn posterior(
+    setting: &Setting,
+    samples: Samples,
+    labels: &[usize],
+    reporter: &dyn Reporter,
+) -> Result<(Linearised, Dual), Error> {
+    let linearised = Linearised::new(setting, samples, reporter)?;
+    let (classes, q) = (setting.classes, linearised.rows()?);
+    let mut t = targets(labels, classes, setting.alpha);
+    if setting.keep_f0 {
+        let f0 = linearised.f0(reporter)?;
+        t = Mat::from_fn(t.nrows(), classes, |i, c| t[(i, c)] - f0[i * classes + c]);
+    }
+    let p = classes / q;
+    let by_row = Mat::from_fn(labels.len() * q, p, |r, c| t[(r / q, (r % q) * p + c)]);
+    let kernel = linearised.kernel(reporter)?;
+    let dual = Dual::new(kernel, q, by_row, setting.lambda)?;
+    Ok((linearised, dual))
+}
+
+/// That the kernel's matrices can be held: the limits of the fit's own closed form.
+fn check_size(setting: &Setting, samples: usize) -> Result<(), Error> {
+    let (rows, most) = if setting.copies > 1 {
+        (samples, LARGEST_COMMON)
+    } else {
+        (samples * setting.classes, LARGEST_KERNEL)
+    };
+    if rows <= most {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "the closed form takes a matrix of {rows} x {rows} here, and {most} is the most that this \
+         program holds; fit to fewer images, or with a copy of the weights for every class \
+         (`--head-init common`)"
+    )))
+}

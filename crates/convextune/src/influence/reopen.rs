@@ -1,0 +1,111 @@
+//! The training images of a model, found again and proved to be the same.
+
+use std::path::{Path, PathBuf};
+
+use convextune_model::images::{Dataset, Holdout, ImageSource, Item, SplitOrigin, fingerprint};
+
+use crate::error::Error;
+use crate::job::decode;
+use crate::model_file::Header;
+use crate::progress::Reporter;
+
+/// Where the images of a model are, and how they are read.
+#[derive(Clone, Debug)]
+pub struct ReadOptions {
+    /// The folder that the model was fitted on; `None`: where the model file says.
+    pub folder: Option<PathBuf>,
+    /// Bytes of decoded images to keep in memory.
+    pub cache_memory: usize,
+}
+
+/// Training and held-out images, by the rule of the fit.
+pub(super) struct Found {
+    pub train: ImageSource,
+    pub held_out: Vec<Item>,
+}
+
+/// Lists, checks and decodes the images that the model of `header` was fitted on.
+///
+/// # Errors
+/// When the folder is not known, or does not hold exactly the training images of the fit.
+pub(super) fn reopen(
+    header: &Header,
+    options: &ReadOptions,
+    reporter: &dyn Reporter,
+) -> Result<Found, Error> {
+    let folder = folder(header, options)?;
+    let (holdout, seed) = match &header.split {
+        SplitOrigin::Folders { held_out, .. } if folder.join(held_out).is_dir() => {
+            (Holdout::Auto, 0)
+        }
+        SplitOrigin::Folders { .. } | SplitOrigin::Nothing => (Holdout::Nothing, 0),
+        SplitOrigin::Seeded { fraction, seed } => (Holdout::Fraction(*fraction), *seed),
+    };
+    let Dataset {
+        classes,
+        train,
+        held_out,
+        ..
+    } = Dataset::open(&folder, holdout, seed)?;
+    if classes != header.classes {
+        return Err(foreign(&folder, "its classes are others"));
+    }
+    // Before decoding, so that an altered picture is called that and not undecodable; but what the
+    // fit left out is not known yet then.
+    let skips = !header.report.skipped.is_empty();
+    if !skips {
+        same(header, &folder, &train)?;
+    }
+    let mut source = ImageSource::new(train, header.transform.clone(), options.cache_memory, skips);
+    reporter.stage("images", source.len() as u64);
+    decode(&mut source, reporter)?;
+    if skips {
+        same(header, &folder, source.items())?;
+    }
+    Ok(Found {
+        train: source,
+        held_out,
+    })
+}
+
+fn folder(header: &Header, options: &ReadOptions) -> Result<PathBuf, Error> {
+    if let Some(folder) = &options.folder {
+        return Ok(folder.clone());
+    }
+    let recorded = header.folder.as_ref().map(PathBuf::from).ok_or_else(|| {
+        Error::Usage(
+            "the model file does not say where its training images are; give their folder with \
+             --photos FOLDER"
+                .into(),
+        )
+    })?;
+    if recorded.is_dir() {
+        return Ok(recorded);
+    }
+    Err(Error::Usage(format!(
+        "{}: the training images are no longer there; say where they are with --photos FOLDER",
+        recorded.display()
+    )))
+}
+
+/// That `items` are the training images of the fit, to the byte.
+fn same(header: &Header, folder: &Path, items: &[Item]) -> Result<(), Error> {
+    if fingerprint(items, &header.classes)?.as_str() == header.training_set {
+        return Ok(());
+    }
+    let (found, wanted) = (items.len(), header.report.train_samples);
+    let why = if found == wanted {
+        "a picture was altered or renamed".to_owned()
+    } else {
+        format!("it has {found} of them, and the model was fitted on {wanted}")
+    };
+    Err(foreign(folder, &why))
+}
+
+fn foreign(folder: &Path, why: &str) -> Error {
+    Error::Usage(format!(
+        "{}: these are not the training images of the model ({why}); give the folder as it was at the \
+         fit with --photos FOLDER, or fit again",
+        folder.display()
+    ))
+}
