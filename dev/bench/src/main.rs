@@ -5,6 +5,7 @@ mod dual;
 mod engine;
 mod gated;
 mod gradients;
+mod influence;
 mod layers;
 mod study;
 
@@ -29,6 +30,8 @@ enum What {
     Gated(gated::Args),
     /// Features and sketched gradients, for experiments.
     Gradients(gradients::Args),
+    /// Leaving out, label errors and dropped images against true fits.
+    Influence(influence::Args),
     /// Test error over options.
     Study(study::Args),
 }
@@ -41,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         What::Dual(args) => dual::run(&args),
         What::Gated(args) => gated::run(&args),
         What::Gradients(args) => gradients::run(&args),
+        What::Influence(args) => influence::run(&args),
         What::Study(args) => study::run(&args),
     }
 }
