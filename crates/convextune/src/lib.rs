@@ -31,5 +31,7 @@ pub mod progress;
 pub mod report;
 mod rng;
 pub mod samples;
+pub mod spectrum;
+pub mod tune;
 
 pub use error::Error;

@@ -1,6 +1,6 @@
 //! Linear quadratic fine-tuning: the network, linearised, fitted to its proven minimum.
 
-use convextune_model::graph::{Network, NodeId};
+use convextune_model::graph::{Network, NodeId, Split};
 use convextune_model::ops::Op;
 use convextune_model::tensor::Shape;
 use convextune_solve::faer::Mat;
@@ -113,14 +113,9 @@ pub fn fit_lqf(
     let first = first_trainable(&network, options)?;
     let copies = options.copies(data.classes);
     let batch = batch_of_copies(&network, first, options.batch, copies);
-    let mut cut = network.graph().cut_before(first);
-    let mut split = network.split(cut, data.samples.shape())?;
-    if frozen_bytes(&split.prefix, data.samples) > FROZEN_BYTES {
-        cut = 0;
-        split = network.split(cut, data.samples.shape())?;
-    }
+    let split = split_frozen(&network, first, data.samples)?;
     let frozen;
-    let samples = if cut > 0 {
+    let samples = if split.shift > 0 {
         reporter.stage("frozen stages", data.samples.len() as u64);
         frozen = data
             .samples
@@ -146,6 +141,21 @@ pub fn fit_lqf(
         record: solved.record,
         outputs: solved.outputs,
     })
+}
+
+/// The network cut before its first trained node, so that what comes before is computed once; left
+/// whole (`shift` 0) where the outputs of the frozen stages would be too many to keep.
+pub(crate) fn split_frozen(
+    network: &Network<f32>,
+    first: NodeId,
+    samples: &Samples,
+) -> Result<Split<f32>, Error> {
+    let cut = network.graph().cut_before(first);
+    let split = network.split(cut, samples.shape())?;
+    if frozen_bytes(&split.prefix, samples) > FROZEN_BYTES {
+        return Ok(network.split(0, samples.shape())?);
+    }
+    Ok(split)
 }
 
 /// Bytes of the frozen stages' outputs over all samples.

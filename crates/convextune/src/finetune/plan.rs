@@ -41,9 +41,9 @@ const SKETCH_SIZES: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16_384, 32_768];
 /// Bytes of Jacobian rows that the dual kernel stores at a time.
 pub(crate) const KERNEL_BYTES: usize = 2 << 30;
 /// Samples up to which the one kernel of all classes is formed: several such matrices are held.
-const LARGEST_COMMON: usize = 12_000;
+pub(crate) const LARGEST_COMMON: usize = 12_000;
 /// Rows NC up to which an `NC x NC` matrix is formed.
-const LARGEST_KERNEL: usize = 20_000;
+pub(crate) const LARGEST_KERNEL: usize = 20_000;
 
 /// The sizes that decide.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

@@ -52,6 +52,8 @@ pub enum LambdaSource {
     HeadLeaveOneOut,
     /// Cross validation (`fc`).
     CrossValidation,
+    /// The squared error on held-out images ([`crate::tune`]).
+    Validation,
     /// A checkpoint.
     Checkpoint,
 }
@@ -142,7 +144,7 @@ pub(super) fn choose(
         WeightDecay::PerSample(each) => Some(each * data.samples.len() as f64),
         WeightDecay::Total(total) => Some(total),
     };
-    let honest = honest_samples(data, options);
+    let honest = honest_samples(data.labels, data.classes, options);
     if honest.is_empty() {
         let scale = units.scales(options.backbone_weight, &[DEFAULT_SHARE])[0];
         let unit = units.total(scale);
@@ -299,7 +301,7 @@ fn error(
 ///
 /// # Errors
 /// As those of [`KernelInverse::leave_one_out`].
-pub(super) fn leave_one_out(
+pub(crate) fn leave_one_out(
     inverse: &KernelInverse,
     t: &[f64],
     copies: usize,
@@ -334,13 +336,13 @@ fn column(t: &[f64], j: usize, columns: usize) -> Vec<f64> {
 }
 
 /// Samples whose labels the head has not seen, sorted.
-fn honest_samples(data: TrainingSet<'_>, options: &FitOptions) -> Vec<usize> {
-    let all = 0..data.labels.len();
+pub(crate) fn honest_samples(labels: &[usize], classes: usize, options: &FitOptions) -> Vec<usize> {
+    let all = 0..labels.len();
     match options.head_init {
         HeadInit::Common | HeadInit::Random => all.collect(),
         HeadInit::Ridge => Vec::new(),
         HeadInit::Split => {
-            let anchor = anchor_part(data.labels, data.classes, options.seed);
+            let anchor = anchor_part(labels, classes, options.seed);
             all.filter(|i| anchor.binary_search(i).is_err()).collect()
         }
     }

@@ -16,6 +16,9 @@ use crate::progress::Reporter;
 use crate::samples::Samples;
 
 mod fit;
+mod reopen;
+
+pub use reopen::Reopen;
 
 /// What to train on, and with which backbone.
 #[derive(Clone, Debug)]

@@ -263,11 +263,11 @@ impl KernelInverse {
 /// The kernel's eigendecomposition, for every `Lambda`.
 #[derive(Clone, Debug)]
 pub struct KernelSpectrum {
-    values: Vec<f64>,
+    pub(super) values: Vec<f64>,
     /// Column `r` is row `r` of the matrix of eigenvectors.
-    rows: Mat<f64>,
-    classes: usize,
-    bias: Intercept,
+    pub(super) rows: Mat<f64>,
+    pub(super) classes: usize,
+    pub(super) bias: Intercept,
 }
 
 impl KernelSpectrum {

@@ -13,6 +13,7 @@ mod problem;
 pub mod ridge;
 pub mod sketch;
 mod system;
+pub mod tuning;
 
 pub use dual::{KernelCholesky, KernelInverse, KernelRidge, KernelSpectrum};
 pub use features::{FeaturePreconditioner, dual_iterations};
