@@ -35,7 +35,11 @@ impl Job {
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
         let (header, network) = (&model.header, &model.body.network);
-        let dataset = Dataset::open(&options.folder, holdout(header.split.clone(), options), seed(&header.split))?;
+        let dataset = Dataset::open(
+            &options.folder,
+            holdout(&header.split, options),
+            seed(&header.split),
+        )?;
         if dataset.classes != header.classes {
             return Err(foreign(&options.folder, "its classes are others"));
         }
@@ -85,13 +89,13 @@ impl Job {
 }
 
 /// What the fit held out.
-fn holdout(split: SplitOrigin, options: &Reopen) -> Holdout {
+fn holdout(split: &SplitOrigin, options: &Reopen) -> Holdout {
     match split {
         SplitOrigin::Folders { held_out, .. } if options.folder.join(held_out).is_dir() => {
             Holdout::Auto
         }
         SplitOrigin::Folders { .. } | SplitOrigin::Nothing => Holdout::Nothing,
-        SplitOrigin::Seeded { fraction, .. } => Holdout::Fraction(fraction),
+        SplitOrigin::Seeded { fraction, .. } => Holdout::Fraction(*fraction),
     }
 }
 

@@ -276,6 +276,11 @@ impl KernelSpectrum {
         &self.values
     }
 
+    /// The eigenvector of eigenvalue `k`, length `NC`.
+    pub fn eigenvector(&self, k: usize) -> Vec<f64> {
+        self.rows.row(k).iter().copied().collect()
+    }
+
     /// `a = M t`, length `NC`.
     ///
     /// # Errors
