@@ -14,8 +14,6 @@
 
 mod closed;
 mod iterative;
-#[cfg(test)]
-mod tests;
 
 use convextune_solve::quadratic::tuning::{CriterionPoint, Minimum, SearchOptions, minimise};
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,9 @@ pub mod fit;
 pub mod info;
 pub mod nn;
 pub mod predict;
+pub mod spectrum;
 mod summary;
+pub mod tune;
 
 use std::path::PathBuf;
 

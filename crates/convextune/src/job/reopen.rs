@@ -20,6 +20,8 @@ pub struct Reopen {
     pub test: Option<PathBuf>,
     /// Bytes of decoded images to keep in memory.
     pub cache_memory: usize,
+    /// Leave images out that cannot be decoded, as the fit did if it left any out.
+    pub skip_unreadable: bool,
 }
 
 impl Job {
@@ -43,7 +45,7 @@ impl Job {
         if dataset.classes != header.classes {
             return Err(foreign(&options.folder, "its classes are others"));
         }
-        let skip = !header.report.skipped.is_empty();
+        let skip = options.skip_unreadable || !header.report.skipped.is_empty();
         let held_out = match &options.test {
             Some(folder) => labelled(folder, &dataset.classes)?,
             None => dataset.held_out,

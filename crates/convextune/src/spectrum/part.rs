@@ -56,15 +56,34 @@ impl TrainedPart {
                 return Err(Error::Usage(text.into()));
             }
         };
+        let batch = batch_of_copies(&network, first, header.options.batch, copies);
+        Self::new(
+            (network, first),
+            (copies, batch),
+            prior(model),
+            (images, reporter),
+        )
+    }
+
+    /// Of a network trained from `first` on, with copies of the trained weights.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub(crate) fn new(
+        (network, first): (Network<f32>, NodeId),
+        (copies, batch): (usize, usize),
+        prior: Prior,
+        (images, reporter): (&Samples, &dyn Reporter),
+    ) -> Result<Self, Error> {
         let split = split_frozen(&network, first, images)?;
         let mut part = Self {
             prefix: (split.shift > 0).then_some(split.prefix),
             network: split.suffix,
             first_trainable: first.saturating_sub(split.shift),
             frozen: None,
-            batch: batch_of_copies(&network, first, header.options.batch, copies),
+            batch,
             copies,
-            prior: prior(model),
+            prior,
         };
         part.frozen = part.through(images, reporter)?;
         Ok(part)

@@ -151,3 +151,106 @@ impl Path<'_> {
         (0..self.classes).map(of_class).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use convextune_solve::quadratic::tuning::held_out_criterion;
+    use convextune_solve::quadratic::{Intercept, KernelRidge};
+
+    use super::*;
+    use crate::finetune::{LambdaSource, Prior};
+    use crate::linearize::tests::{CLASSES, network, samples};
+    use crate::progress::Silent;
+    use crate::spectrum::TrainedPart;
+
+    const N: usize = 12;
+    const ALL: usize = 18;
+
+    /// One network with weights shared by the classes, and one with a copy for each.
+    fn parts() -> [TrainedPart; 2] {
+        let prior = Prior {
+            lambda: 0.3,
+            scale: 0.7,
+            source: LambdaSource::Given,
+            unit: 3.0,
+            backbone_unit: 1.0,
+        };
+        let whole = network();
+        let body = whole.truncated(whole.graph().output() - 1);
+        let common = body.with_head("head", 1, &[0.3, -0.3, 0.3, 0.3, -0.3, 0.3]);
+        let train = samples(ALL).pick(&(0..N).collect::<Vec<_>>()).unwrap();
+        let part = |network, copies| {
+            TrainedPart::new((network, 0), (copies, 4), prior, (&train, &Silent)).unwrap()
+        };
+        [part(whole, 1), part(common, CLASSES)]
+    }
+
+    /// Values and slopes are those of the closed form, and slopes finite differences of the values.
+    #[test]
+    fn value_and_slope_are_those_of_the_closed_form_and_of_finite_differences() {
+        let all = samples(ALL);
+        let pick = |range: std::ops::Range<usize>| all.pick(&range.collect::<Vec<_>>()).unwrap();
+        let (train, rest) = (pick(0..N), pick(N..ALL));
+        let target = |i: usize| {
+            let entry = move |c: usize| {
+                (i as f64 * 0.7 + c as f64).sin() + f64::from(u8::from(i % CLASSES == c))
+            };
+            (0..CLASSES).map(entry)
+        };
+        let targets: Vec<f64> = (0..ALL).flat_map(target).collect();
+        let (own, held_out) = targets.split_at(N * CLASSES);
+        for part in parts() {
+            let (lin, theirs) = (
+                part.over(&train, &Silent).unwrap(),
+                part.over(&rest, &Silent).unwrap(),
+            );
+            let prepared = crate::finetune::Prepared::Nothing;
+            let mut path = Path {
+                prepared: &prepared,
+                options: PcgOptions {
+                    tolerance: 1e-9,
+                    max_iterations: 200,
+                },
+                copies: part.copies,
+                scale: part.prior.scale,
+                classes: CLASSES,
+                target: own.to_vec(),
+                held_out: held_out.to_vec(),
+                starts: [None, None],
+            };
+            let jacobians = (
+                Copies::new(&lin, part.copies).unwrap(),
+                Copies::new(&theirs, part.copies).unwrap(),
+            );
+            let mut at = |lambda| path.evaluate((&jacobians.0, &jacobians.1), lambda).unwrap();
+            let whole = part.over(&all, &Silent).unwrap();
+            let kernel = whole.kernel(1 << 20).unwrap().kernel(part.prior.scale);
+            let rows = lin.rows();
+            let own_kernel = kernel.submatrix(0, 0, rows, rows).to_owned();
+            let cross = kernel.submatrix(rows, 0, kernel.nrows() - rows, rows);
+            let ridge = KernelRidge::new(own_kernel, lin.outputs(), Intercept::Free).unwrap();
+            let spectrum = ridge.spectrum().unwrap();
+            for lambda in [30.0, 3.0, 0.3] {
+                let found = at(lambda);
+                let columns = (own, part.copies);
+                let closed =
+                    held_out_criterion((&ridge, &spectrum), columns, cross, held_out, lambda)
+                        .unwrap();
+                assert!((found.value / closed.value - 1.0).abs() < 1e-5);
+                let apart = (found.slope - closed.slope).abs();
+                assert!(
+                    apart < 1e-4 * closed.slope.abs() + 1e-6 * closed.value,
+                    "{found:?} {closed:?}"
+                );
+                let h: f64 = 0.01;
+                let [up, down] = [h, -h].map(|h| at(lambda * h.exp()).value);
+                let difference = (up - down) / (2.0 * h);
+                let error = (found.slope - difference).abs();
+                assert!(
+                    error < 1e-4 * difference.abs() + 1e-5 * closed.value,
+                    "{found:?} {difference}"
+                );
+            }
+        }
+    }
+}
