@@ -12,6 +12,8 @@
 //! with b and db the class means of `t - J S v` and `-J S w` over the training images. Both solves start
 //! from their solutions at the Lambda before.
 
+use std::ops::Range;
+
 use convextune_solve::quadratic::tuning::CriterionPoint;
 use convextune_solve::quadratic::{PcgOptions, RidgeProblem, Start};
 use convextune_solve::{Centred, LinearOperator, Quiet, Scaled};
@@ -45,6 +47,7 @@ pub(super) fn by_validation(data: &Data<'_>, lin: &Linearization<'_>) -> Result<
             max_iterations: data.model.header.options.max_passes / 2,
         },
         copies: part.copies,
+        backbone: jacobian.backbone_range(),
         scale: part.prior.scale,
         classes: data.job.classes().len(),
         target: targets(data, lin, data.job.train_labels())?,
@@ -86,6 +89,8 @@ struct Path<'a> {
     prepared: &'a Prepared,
     options: PcgOptions,
     copies: usize,
+    /// The backbone's unknowns, and the prior's scale of them.
+    backbone: Range<usize>,
     scale: f64,
     classes: usize,
     /// Of the training images, and of those held out.
@@ -98,10 +103,10 @@ struct Path<'a> {
 impl Path<'_> {
     fn evaluate(
         &mut self,
-        (jacobian, theirs): (&Copies<'_, '_>, &Copies<'_, '_>),
+        (jacobian, theirs): (&dyn LinearOperator, &dyn LinearOperator),
         lambda: f64,
     ) -> Result<CriterionPoint, Error> {
-        let scaled = Scaled::new(jacobian, jacobian.backbone_range(), self.scale)?;
+        let scaled = Scaled::new(jacobian, self.backbone.clone(), self.scale)?;
         let centred = Centred::new(&scaled, self.classes)?;
         let target = centred.target(&self.target)?;
         let v = self.solve(0, RidgeProblem::new(&centred, target.clone(), lambda)?)?;
@@ -113,7 +118,7 @@ impl Path<'_> {
         let w = self.solve(1, RidgeProblem::new(&centred, minus_a.collect(), lambda)?)?;
         scaled.apply(&w, &mut image)?;
         let slope_of_bias = self.means(|r| -image[r]);
-        let theirs = Scaled::new(theirs, jacobian.backbone_range(), self.scale)?;
+        let theirs = Scaled::new(theirs, self.backbone.clone(), self.scale)?;
         let (mut f, mut df) = (self.held_out.clone(), self.held_out.clone());
         theirs.apply(&v, &mut f)?;
         theirs.apply(&w, &mut df)?;
@@ -154,103 +159,63 @@ impl Path<'_> {
 
 #[cfg(test)]
 mod tests {
+    use convextune_solve::DenseOperator;
+    use convextune_solve::faer::{Mat, MatRef};
     use convextune_solve::quadratic::tuning::held_out_criterion;
     use convextune_solve::quadratic::{Intercept, KernelRidge};
+    use convextune_testkit::Rng;
 
     use super::*;
-    use crate::finetune::{LambdaSource, Prior};
-    use crate::linearize::tests::{CLASSES, network, samples};
-    use crate::progress::Silent;
-    use crate::spectrum::TrainedPart;
 
-    const N: usize = 12;
-    const ALL: usize = 18;
-
-    /// One network with weights shared by the classes, and one with a copy for each.
-    fn parts() -> [TrainedPart; 2] {
-        let prior = Prior {
-            lambda: 0.3,
-            scale: 0.7,
-            source: LambdaSource::Given,
-            unit: 3.0,
-            backbone_unit: 1.0,
-        };
-        let whole = network();
-        let body = whole.truncated(whole.graph().output() - 1);
-        let common = body.with_head("head", 1, &[0.3, -0.3, 0.3, 0.3, -0.3, 0.3]);
-        let train = samples(ALL).pick(&(0..N).collect::<Vec<_>>()).unwrap();
-        let part = |network, copies| {
-            TrainedPart::new((network, 0), (copies, 4), prior, (&train, &Silent)).unwrap()
-        };
-        [part(whole, 1), part(common, CLASSES)]
-    }
+    const CLASSES: usize = 2;
+    const ROWS: usize = 9 * CLASSES;
+    const HELD_OUT: usize = 4 * CLASSES;
+    const WEIGHTS: usize = 12;
+    const BACKBONE: Range<usize> = 0..7;
+    const SCALE: f64 = 0.7;
 
     /// Values and slopes are those of the closed form, and slopes finite differences of the values.
     #[test]
     fn value_and_slope_are_those_of_the_closed_form_and_of_finite_differences() {
-        let all = samples(ALL);
-        let pick = |range: std::ops::Range<usize>| all.pick(&range.collect::<Vec<_>>()).unwrap();
-        let (train, rest) = (pick(0..N), pick(N..ALL));
-        let target = |i: usize| {
-            let entry = move |c: usize| {
-                (i as f64 * 0.7 + c as f64).sin() + f64::from(u8::from(i % CLASSES == c))
-            };
-            (0..CLASSES).map(entry)
+        let mut rng = Rng::new(3);
+        let entries = rng.normals((ROWS + HELD_OUT) * WEIGHTS);
+        let (own, theirs) = entries.split_at(ROWS * WEIGHTS);
+        let targets = rng.normals(ROWS + HELD_OUT);
+        let (target, held_out) = targets.split_at(ROWS);
+        let operator = |rows, m: &[f64]| DenseOperator::new(rows, WEIGHTS, m.to_vec()).unwrap();
+        let operators = (operator(ROWS, own), operator(HELD_OUT, theirs));
+        let mut path = Path {
+            prepared: &Prepared::Nothing,
+            options: PcgOptions {
+                tolerance: 1e-12,
+                max_iterations: 200,
+            },
+            copies: 1,
+            backbone: BACKBONE,
+            scale: SCALE,
+            classes: CLASSES,
+            target: target.to_vec(),
+            held_out: held_out.to_vec(),
+            starts: [None, None],
         };
-        let targets: Vec<f64> = (0..ALL).flat_map(target).collect();
-        let (own, held_out) = targets.split_at(N * CLASSES);
-        for part in parts() {
-            let (lin, theirs) = (
-                part.over(&train, &Silent).unwrap(),
-                part.over(&rest, &Silent).unwrap(),
-            );
-            let prepared = crate::finetune::Prepared::Nothing;
-            let mut path = Path {
-                prepared: &prepared,
-                options: PcgOptions {
-                    tolerance: 1e-9,
-                    max_iterations: 200,
-                },
-                copies: part.copies,
-                scale: part.prior.scale,
-                classes: CLASSES,
-                target: own.to_vec(),
-                held_out: held_out.to_vec(),
-                starts: [None, None],
-            };
-            let jacobians = (
-                Copies::new(&lin, part.copies).unwrap(),
-                Copies::new(&theirs, part.copies).unwrap(),
-            );
-            let mut at = |lambda| path.evaluate((&jacobians.0, &jacobians.1), lambda).unwrap();
-            let whole = part.over(&all, &Silent).unwrap();
-            let kernel = whole.kernel(1 << 20).unwrap().kernel(part.prior.scale);
-            let rows = lin.rows();
-            let own_kernel = kernel.submatrix(0, 0, rows, rows).to_owned();
-            let cross = kernel.submatrix(rows, 0, kernel.nrows() - rows, rows);
-            let ridge = KernelRidge::new(own_kernel, lin.outputs(), Intercept::Free).unwrap();
-            let spectrum = ridge.spectrum().unwrap();
-            for lambda in [30.0, 3.0, 0.3] {
-                let found = at(lambda);
-                let columns = (own, part.copies);
-                let closed =
-                    held_out_criterion((&ridge, &spectrum), columns, cross, held_out, lambda)
-                        .unwrap();
-                assert!((found.value / closed.value - 1.0).abs() < 1e-5);
-                let apart = (found.slope - closed.slope).abs();
-                assert!(
-                    apart < 1e-4 * closed.slope.abs() + 1e-6 * closed.value,
-                    "{found:?} {closed:?}"
-                );
-                let h: f64 = 0.01;
-                let [up, down] = [h, -h].map(|h| at(lambda * h.exp()).value);
-                let difference = (up - down) / (2.0 * h);
-                let error = (found.slope - difference).abs();
-                assert!(
-                    error < 1e-4 * difference.abs() + 1e-5 * closed.value,
-                    "{found:?} {difference}"
-                );
-            }
+        let mut at = |lambda| path.evaluate((&operators.0, &operators.1), lambda).unwrap();
+        let scale = |j: usize| if BACKBONE.contains(&j) { SCALE } else { 1.0 };
+        let j_s = Mat::from_fn(ROWS + HELD_OUT, WEIGHTS, |i, j| entries[i * WEIGHTS + j] * scale(j));
+        let kernel = &j_s * j_s.transpose();
+        let ridge = kernel.submatrix(0, 0, ROWS, ROWS).to_owned();
+        let ridge = KernelRidge::new(ridge, CLASSES, Intercept::Free).unwrap();
+        let spectrum = ridge.spectrum().unwrap();
+        let cross: MatRef<'_, f64> = kernel.submatrix(ROWS, 0, HELD_OUT, ROWS);
+        for lambda in [30.0, 3.0, 0.3] {
+            let found = at(lambda);
+            let both = (&ridge, &spectrum);
+            let closed = held_out_criterion(both, (target, 1), cross, held_out, lambda).unwrap();
+            assert!((found.value / closed.value - 1.0).abs() < 1e-9);
+            assert!((found.slope / closed.slope - 1.0).abs() < 1e-7);
+            let h: f64 = 1e-3;
+            let [up, down] = [h, -h].map(|h| at(lambda * h.exp()).value);
+            let difference = (up - down) / (2.0 * h);
+            assert!((found.slope / difference - 1.0).abs() < 1e-4, "{found:?} {difference}");
         }
     }
 }
