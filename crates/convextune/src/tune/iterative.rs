@@ -200,7 +200,9 @@ mod tests {
         };
         let mut at = |lambda| path.evaluate((&operators.0, &operators.1), lambda).unwrap();
         let scale = |j: usize| if BACKBONE.contains(&j) { SCALE } else { 1.0 };
-        let j_s = Mat::from_fn(ROWS + HELD_OUT, WEIGHTS, |i, j| entries[i * WEIGHTS + j] * scale(j));
+        let j_s = Mat::from_fn(ROWS + HELD_OUT, WEIGHTS, |i, j| {
+            entries[i * WEIGHTS + j] * scale(j)
+        });
         let kernel = &j_s * j_s.transpose();
         let ridge = kernel.submatrix(0, 0, ROWS, ROWS).to_owned();
         let ridge = KernelRidge::new(ridge, CLASSES, Intercept::Free).unwrap();
@@ -215,7 +217,10 @@ mod tests {
             let h: f64 = 1e-3;
             let [up, down] = [h, -h].map(|h| at(lambda * h.exp()).value);
             let difference = (up - down) / (2.0 * h);
-            assert!((found.slope / difference - 1.0).abs() < 1e-4, "{found:?} {difference}");
+            assert!(
+                (found.slope / difference - 1.0).abs() < 1e-4,
+                "{found:?} {difference}"
+            );
         }
     }
 }
