@@ -78,6 +78,14 @@ fn run(command: Command) -> Result<()> {
             use_threads(args.run.threads)?;
             commands::rank::run(&args)
         }
+        Command::Spectrum(args) => {
+            use_threads(args.run.threads)?;
+            commands::spectrum::run(&args)
+        }
+        Command::Tune(args) => {
+            use_threads(args.run.threads)?;
+            commands::tune::run(&args)
+        }
         Command::Nn { command } => {
             use_threads(command.run_args().threads)?;
             commands::nn::run(command)

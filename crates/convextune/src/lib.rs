@@ -33,6 +33,8 @@ pub mod progress;
 pub mod report;
 mod rng;
 pub mod samples;
+pub mod spectrum;
+pub mod tune;
 
 pub use allocation::keep_freed_memory;
 pub use error::Error;

@@ -35,6 +35,7 @@ mod factor;
 
 pub mod certificate;
 pub mod gated;
+pub mod lanczos;
 pub mod logistic;
 pub mod operator;
 pub mod prox;

@@ -1,5 +1,6 @@
 //! What may stand on the command line. Parsing is pure: nothing here touches files.
 
+pub mod curvature;
 pub mod fit;
 pub mod influence;
 pub mod nn;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use convextune_model::backbones::Backbone;
 
+use curvature::{SpectrumArgs, TuneArgs};
 use fit::{CompareArgs, FitArgs};
 use influence::{ExplainArgs, RankArgs};
 use nn::NetCommand;
@@ -56,6 +58,10 @@ pub enum Command {
     Info(InfoArgs),
     /// Fit several methods to one folder and print one table.
     Compare(Box<CompareArgs>),
+    /// Show the eigenvalues of a model's training problem and what a preconditioner does to them.
+    Spectrum(SpectrumArgs),
+    /// Choose the weight decay of a model anew, by the gradient of its leave-one-out or held-out error.
+    Tune(TuneArgs),
     /// Two-layer networks on tables, trained to their global minimum.
     Nn {
         /// What to do with networks on tables.

@@ -9,7 +9,9 @@ pub mod info;
 pub mod nn;
 pub mod predict;
 pub mod rank;
+pub mod spectrum;
 mod summary;
+pub mod tune;
 
 use std::path::PathBuf;
 

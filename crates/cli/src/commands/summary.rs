@@ -106,6 +106,7 @@ fn source(source: LambdaSource) -> &'static str {
         LambdaSource::LeaveOneOut => "by leave-one-out",
         LambdaSource::HeadLeaveOneOut => "by leave-one-out of the head",
         LambdaSource::CrossValidation => "by cross validation",
+        LambdaSource::Validation => "by held-out images",
         LambdaSource::Checkpoint => "from the checkpoint",
     }
 }

@@ -363,7 +363,8 @@ pub(crate) fn cost(work: Work) -> f64 {
     work.passes + 2.0 * (work.jvps + work.vjps) as f64
 }
 
-fn sizes(lin: &Linearization<'_>) -> Sizes {
+/// What the plan depends on.
+pub(crate) fn sizes(lin: &Linearization<'_>) -> Sizes {
     let forward = multiply_adds(lin.network().graph(), lin.samples().shape()).max(1.0);
     Sizes {
         samples: lin.samples().len(),

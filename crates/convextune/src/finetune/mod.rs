@@ -14,14 +14,16 @@ mod prior;
 pub use checkpoints::{Checkpoint, CheckpointView, Checkpoints, NoCheckpoints};
 pub use head_only::{HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted};
 pub use lqf::{LqfFit, LqfModel, LqfRecord, TrainingSet, fit_lqf};
-pub(crate) use lqf::{first_trainable, split_frozen};
+pub(crate) use lqf::{first_trainable, sizes, split_frozen};
 pub use options::{
     BackboneWeight, FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay,
 };
 pub(crate) use plan::{KERNEL_BYTES, LARGEST_COMMON, LARGEST_KERNEL};
 pub use plan::{Plan, Sizes, multiply_adds, plan};
+pub use prepared::System;
+pub(crate) use prepared::{Prepared, statistics};
 pub use prior::{LambdaSource, Prior};
-pub(crate) use prior::{honest_samples, leave_one_out};
+pub(crate) use prior::{GRID, honest_samples, leave_one_out};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use convextune_solve::quadratic::{
     solve_primal,
 };
 use convextune_solve::{Observer, Solution};
+use serde::{Deserialize, Serialize};
 
 use super::features::Features;
 use super::options::{FitOptions, PreconditionerChoice, SolverChoice};
@@ -19,7 +20,7 @@ use crate::linearize::{Curvature, CurvatureOptions, Linearization, SketchOptions
 use crate::progress::Reporter;
 
 /// What is computed before the prior is known: it serves every Lambda and every scale.
-pub(super) enum Statistics {
+pub(crate) enum Statistics {
     Kernel(KernelParts),
     Sketch(SketchedRows),
     Features(Features),
@@ -28,7 +29,7 @@ pub(super) enum Statistics {
 }
 
 /// Computes the kernel, the sketch or the curvature.
-pub(super) fn statistics(
+pub(crate) fn statistics(
     lin: &Linearization<'_>,
     plan: &Plan,
     options: &FitOptions,
@@ -70,7 +71,7 @@ pub(super) fn statistics(
 
 impl Statistics {
     /// The solver under a prior, for one copy of the weights.
-    pub(super) fn prepare(self, lin: &Linearization<'_>, prior: &Prior) -> Result<Prepared, Error> {
+    pub(crate) fn prepare(self, lin: &Linearization<'_>, prior: &Prior) -> Result<Prepared, Error> {
         let scale = prior.scale;
         Ok(match self {
             Self::Kernel(parts) => Prepared::Kernel(KernelRidge::new(
@@ -104,7 +105,7 @@ impl Statistics {
 }
 
 /// A solver under one prior.
-pub(super) enum Prepared {
+pub(crate) enum Prepared {
     Kernel(KernelRidge),
     Sketch(SketchedKernel),
     Features(FeaturePreconditioner),
@@ -130,7 +131,7 @@ impl Prepared {
         }
     }
 
-    pub(super) fn solve(
+    pub(crate) fn solve(
         &self,
         problem: &RidgeProblem<'_>,
         copies: usize,
@@ -166,6 +167,34 @@ impl Prepared {
                 )?
             }
             Self::Nothing => solve_dual(problem, &Identity(rows), options, start, observer)?,
+        })
+    }
+}
+
+/// The system that a preconditioner is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum System {
+    /// `S J'P J S + Lambda I`, of the unknowns.
+    Primal,
+    /// `P K P + Lambda I` on centred vectors, of the rows.
+    Dual,
+}
+
+impl Prepared {
+    /// The preconditioner for one copy of the weights, where there is one, and its system.
+    pub(crate) fn preconditioner(
+        &self,
+        lambda: f64,
+    ) -> Result<Option<(System, Box<dyn Preconditioner + '_>)>, Error> {
+        Ok(match self {
+            Self::Sketch(kernel) => Some((System::Dual, kernel.factorise(lambda)?)),
+            Self::Features(m) => Some((System::Dual, Box::new(Columns(m, 1)))),
+            Self::Curvature(curvature, backbone, scale) => {
+                let blocks = curvature.preconditioner(lambda)?;
+                Some((System::Primal, Box::new(blocks.scaled(backbone, *scale)?)))
+            }
+            Self::Kernel(_) | Self::Nothing => None,
         })
     }
 }

@@ -52,6 +52,8 @@ pub enum LambdaSource {
     HeadLeaveOneOut,
     /// Cross validation (`fc`).
     CrossValidation,
+    /// The squared error on held-out images ([`crate::tune`]).
+    Validation,
     /// A checkpoint.
     Checkpoint,
 }

@@ -16,6 +16,9 @@ use crate::progress::Reporter;
 use crate::samples::Samples;
 
 mod fit;
+mod reopen;
+
+pub use reopen::Reopen;
 
 /// What to train on, and with which backbone.
 #[derive(Clone, Debug)]
@@ -144,9 +147,8 @@ impl Job {
             let labels = t.labels();
             (Samples::images(t), labels)
         });
-        let folder = std::path::absolute(&options.folder).ok();
         Ok(Self {
-            folder: folder.and_then(|f| f.to_str().map(str::to_owned)),
+            folder: recorded(&options.folder),
             backbone,
             network,
             transform,
@@ -213,6 +215,12 @@ impl Job {
         network.swap_activation(|activation| activation.leaky(slope));
         network
     }
+}
+
+/// The absolute path of a folder as a model file records it; none where it is no text.
+fn recorded(folder: &Path) -> Option<String> {
+    let path = std::path::absolute(folder).ok()?;
+    path.to_str().map(str::to_owned)
 }
 
 /// Decodes every image of `source` once, with progress.

@@ -263,17 +263,22 @@ impl KernelInverse {
 /// The kernel's eigendecomposition, for every `Lambda`.
 #[derive(Clone, Debug)]
 pub struct KernelSpectrum {
-    values: Vec<f64>,
+    pub(super) values: Vec<f64>,
     /// Column `r` is row `r` of the matrix of eigenvectors.
-    rows: Mat<f64>,
-    classes: usize,
-    bias: Intercept,
+    pub(super) rows: Mat<f64>,
+    pub(super) classes: usize,
+    pub(super) bias: Intercept,
 }
 
 impl KernelSpectrum {
     /// The eigenvalues of the (centred) kernel, ascending.
     pub fn eigenvalues(&self) -> &[f64] {
         &self.values
+    }
+
+    /// The eigenvector of eigenvalue `k`, length `NC`.
+    pub fn eigenvector(&self, k: usize) -> Vec<f64> {
+        self.rows.row(k).iter().copied().collect()
     }
 
     /// `a = M t`, length `NC`.

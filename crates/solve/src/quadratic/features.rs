@@ -19,12 +19,12 @@ use faer::{Mat, MatRef};
 
 use super::dual::KernelRidge;
 use super::lambda::Intercept;
-use super::pcg::{Pcg, SymmetricOperator};
+use super::pcg::Pcg;
 use super::preconditioner::Preconditioner;
-use crate::dense::{axpy, dot, ratio};
+use super::system::KernelSystem;
+use crate::dense::{dot, ratio};
 use crate::error::{SolveError, check_positive};
 use crate::factor::{cholesky, row_major};
-use crate::operator::OperatorError;
 
 /// `((Phi Phi') (x) I_C + mu I)^-1`, applied to sample-major vectors of length `NC`.
 #[derive(Clone, Debug)]
@@ -132,18 +132,14 @@ pub fn dual_iterations(
     target: &[f64],
     (tolerance, limit): (f64, usize),
 ) -> Result<usize, SolveError> {
-    let system = Formed {
-        kernel: kernel.kernel(),
-        lambda,
-    };
+    let (system, curvature) = (
+        KernelSystem::new(kernel, lambda),
+        KernelSystem::new(kernel, 0.0),
+    );
     let target = kernel.project(target);
     let gradient = |r: &[f64]| {
         let mut image = vec![0.0; r.len()];
-        Formed {
-            lambda: 0.0,
-            ..system
-        }
-        .multiply(r, &mut image);
+        curvature.multiply(r, &mut image);
         dot(r, &image).max(0.0).sqrt()
     };
     let reference = gradient(&target);
@@ -154,32 +150,6 @@ pub fn dual_iterations(
         }
     }
     Ok(limit)
-}
-
-/// `K + Lambda I` as a matrix.
-#[derive(Clone, Copy)]
-struct Formed<'a> {
-    kernel: MatRef<'a, f64>,
-    lambda: f64,
-}
-
-impl Formed<'_> {
-    fn multiply(&self, x: &[f64], y: &mut [f64]) {
-        let product = self.kernel * row_major(x, x.len(), 1);
-        y.copy_from_slice(product.col_as_slice(0));
-        axpy(self.lambda, x, y);
-    }
-}
-
-impl SymmetricOperator for Formed<'_> {
-    fn dim(&self) -> usize {
-        self.kernel.nrows()
-    }
-
-    fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
-        self.multiply(x, y);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

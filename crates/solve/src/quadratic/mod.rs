@@ -12,6 +12,8 @@ mod preconditioner;
 mod problem;
 pub mod ridge;
 pub mod sketch;
+mod system;
+pub mod tuning;
 
 pub use dual::{KernelCholesky, KernelInverse, KernelRidge, KernelSpectrum};
 pub use features::{FeaturePreconditioner, dual_iterations};
@@ -25,3 +27,4 @@ pub use preconditioner::{Columns, Identity, Preconditioner};
 pub use problem::RidgeProblem;
 pub use ridge::{PcgOptions, Start, solve_dual, solve_primal};
 pub use sketch::{Sketch, SketchForm, SketchedKernel};
+pub use system::{GramSystem, KernelSystem, NormalSystem};

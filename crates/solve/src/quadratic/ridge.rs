@@ -20,13 +20,12 @@
 //! residual; if fresh gradients no longer halve from one such restart to the next, the operator's precision
 //! is reached and the status is [`Status::Stalled`].
 
-use std::cell::RefCell;
-
 use super::pcg::{Criterion, Pcg, PcgState, SymmetricOperator};
 use super::preconditioner::Preconditioner;
 use super::problem::RidgeProblem;
+use super::system::{GramSystem, NormalSystem};
 use crate::certificate::{Certificate, Evaluation};
-use crate::dense::{axpy, dot, norm, norm_squared, ratio};
+use crate::dense::{dot, norm, norm_squared, ratio};
 use crate::error::{SolveError, check_positive};
 use crate::operator::OperatorError;
 use crate::status::{Observer, Record, Solution, Status};
@@ -79,10 +78,7 @@ pub fn solve_primal(
 ) -> Result<Solution, SolveError> {
     check_positive("tolerance", options.tolerance)?;
     let work_before = problem.operator().work();
-    let system = NormalSystem {
-        problem,
-        image: RefCell::new(vec![0.0; problem.target().len()]),
-    };
+    let system = NormalSystem::new(problem.operator(), problem.lambda());
     let b = problem.gradient_at_zero()?;
     let reference = norm(&b);
     let mut pcg = begin(&system, preconditioner, &b, start)?;
@@ -135,15 +131,14 @@ pub fn solve_dual(
 ) -> Result<Solution, SolveError> {
     check_positive("tolerance", options.tolerance)?;
     let work_before = problem.operator().work();
-    let preimage = RefCell::new(vec![0.0; problem.operator().cols()]);
-    let system = GramSystem { problem, preimage };
+    let system = GramSystem::new(problem.operator(), problem.lambda());
     let reference = norm(&problem.gradient_at_zero()?);
     let mut pcg = begin(&system, preconditioner, problem.target(), start)?;
     let applications_before = preconditioner_count(&pcg);
     let tolerance = options.tolerance;
     let mut criterion = DualCriterion {
         problem,
-        system: &system,
+        gradient: vec![0.0; problem.operator().cols()],
         reference,
         tolerance,
     };
@@ -249,46 +244,6 @@ fn work_since(
         }
 }
 
-/// `H = A'A + Lambda I`.
-struct NormalSystem<'a> {
-    problem: &'a RidgeProblem<'a>,
-    image: RefCell<Vec<f64>>,
-}
-
-impl SymmetricOperator for NormalSystem<'_> {
-    fn dim(&self) -> usize {
-        self.problem.operator().cols()
-    }
-
-    fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
-        self.problem
-            .operator()
-            .apply_normal(x, &mut self.image.borrow_mut(), y)?;
-        axpy(self.problem.lambda(), x, y);
-        Ok(())
-    }
-}
-
-/// `A A' + Lambda I`.
-struct GramSystem<'a> {
-    problem: &'a RidgeProblem<'a>,
-    preimage: RefCell<Vec<f64>>,
-}
-
-impl SymmetricOperator for GramSystem<'_> {
-    fn dim(&self) -> usize {
-        self.problem.operator().rows()
-    }
-
-    fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
-        self.problem
-            .operator()
-            .apply_gram(x, &mut self.preimage.borrow_mut(), y)?;
-        axpy(self.problem.lambda(), x, y);
-        Ok(())
-    }
-}
-
 /// The residual is the negative gradient.
 struct PrimalCriterion<'a> {
     problem: &'a RidgeProblem<'a>,
@@ -316,7 +271,8 @@ impl Criterion for PrimalCriterion<'_> {
 /// The gradient is `-A' r`, computed only when it is likely to be small enough.
 struct DualCriterion<'a> {
     problem: &'a RidgeProblem<'a>,
-    system: &'a GramSystem<'a>,
+    /// Scratch, length D.
+    gradient: Vec<f64>,
     /// `||A' r0||`.
     reference: f64,
     tolerance: f64,
@@ -350,11 +306,10 @@ impl Criterion for DualCriterion<'_> {
         if state.gradient_ratio.unwrap_or(FIRST_RATIO) * residual > goal {
             return Ok(false);
         }
-        let mut gradient = self.system.preimage.borrow_mut();
         self.problem
             .operator()
-            .apply_adjoint(&state.r, &mut gradient)?;
-        let relative = ratio(norm(&gradient), self.reference);
+            .apply_adjoint(&state.r, &mut self.gradient)?;
+        let relative = ratio(norm(&self.gradient), self.reference);
         record.relative_gradient_norm = Some(relative);
         state.gradient_ratio = (residual > 0.0).then(|| relative / residual);
         Ok(relative <= goal)
