@@ -27,8 +27,10 @@ pub mod finetune;
 pub mod job;
 pub mod linearize;
 pub mod model_file;
+pub mod page;
 pub mod progress;
 pub mod report;
+pub mod report_page;
 mod rng;
 pub mod samples;
 

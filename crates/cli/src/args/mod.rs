@@ -2,6 +2,7 @@
 
 pub mod fit;
 pub mod nn;
+pub mod report;
 pub mod values;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use convextune_model::backbones::Backbone;
 
 use fit::{CompareArgs, FitArgs};
 use nn::NetCommand;
+use report::ReportArgs;
 use values::{backbone, bytes, count};
 
 const EXAMPLES: &str = "\
@@ -18,6 +20,7 @@ Examples:
   convextune fit photos/ --backbone efficientnet-lite0 -o flowers.safetensors
   convextune evaluate flowers.safetensors photos/test
   convextune predict flowers.safetensors new/*.jpg
+  convextune report flowers.safetensors photos/ -o report.html
   convextune compare photos/ --backbone efficientnet-lite0
   convextune backbone list
   convextune nn fit data.csv --target class -o model.safetensors
@@ -46,6 +49,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// Show what a model file holds and what was proved about it.
     Info(InfoArgs),
+    /// Write one self-contained page about a model and the photos that it was fitted on.
+    Report(ReportArgs),
     /// Fit several methods to one folder and print one table.
     Compare(Box<CompareArgs>),
     /// Two-layer networks on tables, trained to their global minimum.

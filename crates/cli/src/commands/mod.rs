@@ -7,6 +7,7 @@ pub mod fit;
 pub mod info;
 pub mod nn;
 pub mod predict;
+pub mod report;
 mod summary;
 
 use std::path::PathBuf;
