@@ -117,8 +117,8 @@ fn figures_of_the_page_are_those_of_the_contents() {
     assert_eq!(tested.confusions(), [(2, 1, 4), (0, 1, 2), (2, 0, 1)]);
     let page = render(&contents);
     for part in [
-        "<dd class=\"value\">11.7 %</dd>",
-        "7 of 60; 95 % interval 5.8 to 22.2 %",
+        "<dd class=\"value\">11.7\u{a0}%</dd>",
+        "7 of 60; 95 % interval 5.8 to 22.2\u{a0}%",
         "<td class=\"number miss\" style=\"--share:0.200\">4</td>",
         "<td class=\"number hit\" style=\"--share:1.000\">20</td>",
     ] {
@@ -129,7 +129,7 @@ fn figures_of_the_page_are_those_of_the_contents() {
         .filter(|r| r.contains("class=\"bar\""))
         .collect();
     assert!(
-        rows[0].contains("longsleeve") && rows[0].contains("25.0 %"),
+        rows[0].contains("longsleeve") && rows[0].contains("25.0\u{a0}%"),
         "the worst class comes first"
     );
 }

@@ -2,7 +2,7 @@
 
 use super::contents::{Contents, DataCard, ModelCard};
 use super::html::Html;
-use super::number::{count, number, small};
+use super::number::{bound, count, number};
 use super::parts::{pairs, paragraph, table};
 use super::words;
 use crate::finetune::{HeadInit, LambdaSource, Method};
@@ -124,7 +124,7 @@ fn list(h: &mut Html, items: &[String]) {
 
 fn guaranteed(contents: &Contents) -> Vec<String> {
     let r = &contents.record;
-    let bound = small(r.suboptimality_bound_relative);
+    let bound = bound(r.suboptimality_bound_relative);
     let mut items = vec![
         format!(
             "For this training set, this Lambda and the options above, no other trained weights have a \
@@ -153,7 +153,7 @@ fn not_guaranteed(card: &ModelCard, contents: &Contents) -> Vec<String> {
             .to_owned(),
         "That an output is a probability; outputs only rank the classes.".to_owned(),
         "Digits beyond those of floating point: the network runs in single precision, the sums over the \
-         data in double precision."
+         data in double precision, and the file keeps the weights in single precision."
             .to_owned(),
     ];
     if matches!(r.lambda_source, LambdaSource::LeaveOneOut) && r.leave_one_out_error.is_some() {

@@ -2,7 +2,7 @@
 
 use super::contents::Contents;
 use super::html::Html;
-use super::number::{number, small};
+use super::number::{bound, number, small};
 use super::parts::{note, numbers, pairs, paragraph};
 use super::plot::{Axis, Mark, Plot, Scale, Series};
 use super::words;
@@ -18,8 +18,7 @@ pub(super) fn section(contents: &Contents) -> Html {
         paragraph(
             &mut h,
             format!(
-                "The solver {} before its tolerance was reached. The bound holds all the same: it is \
-                 that of the weights in the file.",
+                "The solver {} before its tolerance was reached. The bound holds all the same.",
                 words::status(r.status)
             ),
         );
@@ -28,7 +27,7 @@ pub(super) fn section(contents: &Contents) -> Html {
         ("Objective L", number(r.objective)),
         (
             "Above its minimum, at most",
-            format!("{} of L", small(r.suboptimality_bound_relative)),
+            format!("{} of L", bound(r.suboptimality_bound_relative)),
         ),
         ("Relative gradient norm", small(r.relative_gradient_norm)),
         (
@@ -68,7 +67,7 @@ fn statement(r: &FitReport) -> String {
     format!(
         "{proof}. No choice of the trained weights has an objective smaller than this one's by more than \
          {} of it. The bound was computed at the returned weights, not taken from the solver.",
-        small(r.suboptimality_bound_relative)
+        bound(r.suboptimality_bound_relative)
     )
 }
 
@@ -85,12 +84,12 @@ fn descent(h: &mut Html, contents: &Contents) {
         }
         return;
     }
-    let bound = |p: &DescentPoint| (p.iteration as f64, p.relative_bound);
+    let bounded = |p: &DescentPoint| (p.iteration as f64, p.relative_bound);
     let gradient = |p: &DescentPoint| Some((p.iteration as f64, p.relative_gradient_norm?));
     let gradients: Vec<(f64, f64)> = points.iter().filter_map(gradient).collect();
     let mut series = vec![Series {
         name: "bound on the distance to the minimum, relative to L",
-        points: points.iter().map(bound).collect(),
+        points: points.iter().map(bounded).collect(),
         line: true,
     }];
     let mut marks = Vec::new();
@@ -124,7 +123,7 @@ fn descent(h: &mut Html, contents: &Contents) {
             scale: Scale::Linear,
         },
         y: Axis {
-            label: "relative to the start or to L",
+            label: "relative size",
             scale: Scale::Log,
         },
         series,

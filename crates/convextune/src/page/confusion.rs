@@ -69,7 +69,7 @@ fn matrix(h: &mut Html, tested: &Tested) {
                     h.leaf("th", &[("scope", &"col")], "Class");
                     for class in &tested.classes {
                         h.element("th", &[("scope", &"col")], |h| {
-                            h.leaf("span", &[("class", &"turned")], class);
+                            h.leaf("span", &[("class", &"turned"), ("title", class)], class);
                         });
                     }
                 });
@@ -79,7 +79,11 @@ fn matrix(h: &mut Html, tested: &Tested) {
                     h.element("tr", &[], |h| {
                         h.leaf("th", &[("scope", &"row")], class);
                         for (p, n) in tested.counts[c].iter().enumerate() {
-                            let class = if p == c { "number hit" } else { "number miss" };
+                            let class = match (p == c, *n) {
+                                (true, _) => "number hit",
+                                (false, 0) => "number zero",
+                                (false, _) => "number miss",
+                            };
                             let style = format!("--share:{:.3}", share(tested, c, p));
                             h.leaf("td", &[("class", &class), ("style", &style)], n);
                         }

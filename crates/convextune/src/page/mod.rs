@@ -25,7 +25,7 @@ pub use contents::{
 };
 
 use html::Html;
-use number::{count, percent, small};
+use number::{count, percent};
 
 /// A part of the page with a heading.
 struct Section {
@@ -197,7 +197,7 @@ fn figures(h: &mut Html, contents: &Contents) {
     let detail = count(r.train_samples, "image", "images");
     figures.push(("Training error", percent(r.train_error), detail));
     let detail = "of the objective, at most; proved".to_owned();
-    let bound = small(r.suboptimality_bound_relative);
+    let bound = number::bound(r.suboptimality_bound_relative);
     figures.push(("Above the minimum", bound, detail));
     h.element("dl", &[("class", &"figures")], |h| {
         for (name, value, detail) in figures {

@@ -1,11 +1,16 @@
 //! Numbers for people.
 
+/// Relative to a sum of many terms in double precision, smaller differences are rounding.
+const RESOLUTION: f64 = 1e-15;
+
 /// A number of any size, in four digits; a large exponent is written as a power of ten.
 pub(super) fn number(x: f64) -> String {
     if x == 0.0 {
         "0".to_owned()
     } else if !x.is_finite() {
         "not finite".to_owned()
+    } else if x.fract() == 0.0 && x.abs() < 1e5 {
+        format!("{x}")
     } else if (1e-3..1e5).contains(&x.abs()) {
         let before = 1 + x.abs().log10().floor() as i32;
         format!("{x:.*}", (4 - before).max(0) as usize)
@@ -22,6 +27,15 @@ pub(super) fn small(x: f64) -> String {
         "0".to_owned()
     } else {
         scientific(x, 1)
+    }
+}
+
+/// A proven relative bound; what the arithmetic cannot resolve is not claimed.
+pub(super) fn bound(x: f64) -> String {
+    if x < RESOLUTION {
+        power_of_ten(-15)
+    } else {
+        small(x)
     }
 }
 
@@ -58,7 +72,7 @@ pub(super) fn power_of_ten(exponent: i32) -> String {
 
 /// A share as a percentage.
 pub(super) fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+    format!("{:.1}\u{a0}%", 100.0 * share)
 }
 
 /// `1 image`, `2 images`.
@@ -86,7 +100,7 @@ pub(super) fn interval(k: usize, n: usize) -> (f64, f64) {
 /// The interval as text.
 pub(super) fn interval_text(k: usize, n: usize) -> String {
     let (low, high) = interval(k, n);
-    format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high)
+    format!("{:.1} to {:.1}\u{a0}%", 100.0 * low, 100.0 * high)
 }
 
 #[cfg(test)]
@@ -100,6 +114,11 @@ mod tests {
         assert_eq!(number(-1.0e-9), "-1.00 \u{d7} 10\u{207b}\u{2079}");
         assert_eq!(small(3.21e-12), "3.2 \u{d7} 10\u{207b}\u{b9}\u{b2}");
         assert_eq!(signed(-0.5), "\u{2212}0.5000");
+        assert_eq!(number(15.0), "15");
+        assert_eq!(
+            (bound(1e-28), bound(2e-9)),
+            (power_of_ten(-15), small(2e-9))
+        );
         assert_eq!(count(1, "image", "images"), "1 image");
     }
 

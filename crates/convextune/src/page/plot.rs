@@ -9,7 +9,7 @@ use super::number::{number, power_of_ten};
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 300.0;
 /// Left, right, top and bottom of the plotting area.
-const AREA: [f64; 4] = [64.0, 468.0, 14.0, 250.0];
+const AREA: [f64; 4] = [76.0, 470.0, 14.0, 250.0];
 /// Series with a colour of their own.
 const COLOURS: usize = 4;
 
@@ -148,7 +148,7 @@ impl Plot<'_> {
             ],
             self.x.label,
         );
-        let turned = format!("translate(14 {}) rotate(-90)", f64::midpoint(top, bottom));
+        let turned = format!("translate(15 {}) rotate(-90)", f64::midpoint(top, bottom));
         h.leaf(
             "text",
             &[("transform", &turned), ("class", &"middle label")],
@@ -160,7 +160,8 @@ impl Plot<'_> {
         h.element("ul", &[("class", &"legend")], |h| {
             for (k, series) in self.series.iter().enumerate() {
                 h.element("li", &[], |h| {
-                    let key = format!("key s{}", k % COLOURS);
+                    let shape = if series.line { "key" } else { "key dots" };
+                    let key = format!("{shape} s{}", k % COLOURS);
                     h.leaf("span", &[("class", &key), ("aria-hidden", &"true")], "");
                     h.text(series.name);
                 });
@@ -179,9 +180,9 @@ fn across(h: &mut Html, mark: &Mark<'_>, x: &Range, y: &Range) {
             h.leaf(
                 "text",
                 &[
-                    ("x", &(right - 4.0)),
+                    ("x", &(left + 6.0)),
                     ("y", &px(at - 5.0)),
-                    ("class", &"end note"),
+                    ("class", &"note"),
                 ],
                 label,
             );

@@ -3,7 +3,6 @@
 use convextune_model::images::SplitOrigin;
 use convextune_solve::Status;
 
-use super::number::percent;
 use crate::finetune::{HeadInit, LambdaSource, Method, Plan, PreconditionerChoice, SolverChoice};
 
 /// A method's name on the command line.
@@ -32,8 +31,8 @@ pub fn split(origin: &SplitOrigin) -> String {
         SplitOrigin::Folders { held_out, .. } => format!("train/ and {held_out}/"),
         SplitOrigin::Seeded { fraction, seed } => {
             format!(
-                "{} of every class held out, seed {seed}",
-                percent(*fraction)
+                "{:.1} % of every class held out, seed {seed}",
+                100.0 * fraction
             )
         }
         SplitOrigin::Nothing => "all images of the folder for training".to_owned(),
