@@ -5,6 +5,9 @@ use super::html::Html;
 use super::number::{number, signed};
 use super::parts::{figure, paragraph, strip};
 
+/// Classes whose images are shown at once, at most; those of more are unfolded one by one.
+const UNFOLDED: usize = 24;
+
 /// How many of how many are shown, if not all.
 fn shown<T>(h: &mut Html, listing: &Listing<T>, what: &str) {
     paragraph(h, &listing.how);
@@ -49,17 +52,30 @@ pub(super) fn informative(listing: &Listing<Informative>) -> Html {
     let mut h = Html::default();
     shown(&mut h, listing, "classes");
     for class in &listing.items {
-        h.element("div", &[("class", &"ends")], |h| {
-            h.leaf("h3", &[], &class.class);
-            for (end, images) in [("Most", &class.most), ("Least", &class.least)] {
-                h.element("div", &[], |h| {
-                    h.leaf("h4", &[], end);
-                    strip(h, images, |s| vec![number(s.score)]);
-                });
-            }
-        });
+        if listing.items.len() > UNFOLDED {
+            h.element("details", &[("class", &"ends")], |h| {
+                h.leaf("summary", &[], &class.class);
+                ends(h, class);
+            });
+        } else {
+            h.element("div", &[("class", &"ends")], |h| {
+                h.leaf("h3", &[], &class.class);
+                ends(h, class);
+            });
+        }
     }
     h
+}
+
+fn ends(h: &mut Html, class: &Informative) {
+    h.element("div", &[("class", &"pair")], |h| {
+        for (end, images) in [("Most", &class.most), ("Least", &class.least)] {
+            h.element("div", &[], |h| {
+                h.leaf("p", &[("class", &"end")], end);
+                strip(h, images, |s| vec![number(s.score)]);
+            });
+        }
+    });
 }
 
 /// Training images that the others speak against.
