@@ -90,6 +90,10 @@ fn run(command: Command) -> Result<()> {
             use_threads(command.run_args().threads)?;
             commands::nn::run(command)
         }
+        Command::Report(args) => {
+            use_threads(args.run.threads)?;
+            commands::report::run(&args)
+        }
         Command::Info(args) => commands::info::run(&args),
         Command::Backbone { command } => commands::backbone::run(&command),
     }

@@ -3,7 +3,7 @@
 use convextune_solve::{Status, Work};
 use serde::{Deserialize, Serialize};
 
-use crate::finetune::{LambdaSource, Method, Plan};
+use crate::finetune::{DescentPoint, LambdaSource, Method, Plan};
 
 /// Everything that `fit` says about a model; the keys of its JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub struct FitReport {
     pub plan: Option<Plan>,
     /// Iterations of the solver.
     pub iterations: usize,
+    /// How they came down, in at most 200 points; empty with `lqf-fc` and in older files.
+    #[serde(default)]
+    pub descent: Vec<DescentPoint>,
     /// Passes over the training data, of everything.
     pub passes: f64,
     /// JVPs over the training data.

@@ -4,6 +4,7 @@ pub mod curvature;
 pub mod fit;
 pub mod influence;
 pub mod nn;
+pub mod report;
 pub mod values;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use curvature::{SpectrumArgs, TuneArgs};
 use fit::{CompareArgs, FitArgs};
 use influence::{ExplainArgs, RankArgs};
 use nn::NetCommand;
+use report::ReportArgs;
 use values::{backbone, bytes, count};
 
 const EXAMPLES: &str = "\
@@ -24,6 +26,7 @@ Examples:
   convextune predict flowers.safetensors new/*.jpg
   convextune explain flowers.safetensors new/one.jpg
   convextune rank flowers.safetensors photos/ --by mislabel --top 20
+  convextune report flowers.safetensors photos/ -o report.html
   convextune compare photos/ --backbone efficientnet-lite0
   convextune backbone list
   convextune nn fit data.csv --target class -o model.safetensors
@@ -56,6 +59,8 @@ pub enum Command {
     Rank(RankArgs),
     /// Show what a model file holds and what was proved about it.
     Info(InfoArgs),
+    /// Write one self-contained page about a model and the photos that it was fitted on.
+    Report(ReportArgs),
     /// Fit several methods to one folder and print one table.
     Compare(Box<CompareArgs>),
     /// Show the eigenvalues of a model's training problem and what a preconditioner does to them.

@@ -10,6 +10,7 @@ pub mod nn;
 pub mod predict;
 pub mod rank;
 pub mod spectrum;
+pub mod report;
 mod summary;
 pub mod tune;
 

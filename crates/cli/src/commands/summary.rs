@@ -1,9 +1,8 @@
 //! A fit in words.
 
-use convextune::finetune::{LambdaSource, Method, Plan, PreconditionerChoice, SolverChoice};
+pub use convextune::page::words::{method, split, status};
+use convextune::page::words::{plan, source};
 use convextune::report::FitReport;
-use convextune_model::images::SplitOrigin;
-use convextune_solve::Status;
 
 use crate::table::{bytes, number, percent, small};
 
@@ -64,61 +63,4 @@ pub fn rows(report: &FitReport) -> Vec<(&'static str, String)> {
         rows.push(("images left out", report.skipped.len().to_string()));
     }
     rows
-}
-
-/// A method's name on the command line.
-pub fn method(method: Method) -> &'static str {
-    match method {
-        Method::Lqf => "lqf",
-        Method::LqfFc => "lqf-fc",
-        Method::Fc => "fc",
-    }
-}
-
-/// How training and test images were told apart.
-pub fn split(origin: &SplitOrigin) -> String {
-    match origin {
-        SplitOrigin::Folders { held_out, .. } => format!("train/ and {held_out}/"),
-        SplitOrigin::Seeded { fraction, seed } => {
-            format!(
-                "{} of every class held out, seed {seed}",
-                percent(Some(*fraction))
-            )
-        }
-        SplitOrigin::Nothing => "all images of the folder for training".to_owned(),
-    }
-}
-
-/// How a solver ended.
-pub fn status(status: Status) -> &'static str {
-    match status {
-        Status::Converged => "converged",
-        Status::MaxIterations => "stopped at --max-passes",
-        Status::Interrupted => "interrupted",
-        Status::Stalled => "stalled at the precision of the network",
-        Status::Breakdown => "broke down",
-    }
-}
-
-fn source(source: LambdaSource) -> &'static str {
-    match source {
-        LambdaSource::Given => "given",
-        LambdaSource::LeaveOneOut => "by leave-one-out",
-        LambdaSource::HeadLeaveOneOut => "by leave-one-out of the head",
-        LambdaSource::CrossValidation => "by cross validation",
-        LambdaSource::Validation => "by held-out images",
-        LambdaSource::Checkpoint => "from the checkpoint",
-    }
-}
-
-fn plan(plan: &Plan) -> String {
-    let k = plan.sketch_size;
-    match (plan.solver, plan.precondition) {
-        (SolverChoice::Dual, _) => "dual kernel, closed form".to_owned(),
-        (_, PreconditionerChoice::Sketch) => format!("conjugate gradients, sketch of {k}"),
-        (_, PreconditionerChoice::Features) => "conjugate gradients, features".to_owned(),
-        (_, PreconditionerChoice::Kfac) => "conjugate gradients, K-FAC".to_owned(),
-        (_, PreconditionerChoice::Ekfac) => "conjugate gradients, EKFAC".to_owned(),
-        _ => "conjugate gradients, no preconditioner".to_owned(),
-    }
 }

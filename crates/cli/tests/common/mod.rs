@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod cases;
+pub mod page;
 pub mod pickle;
 pub mod tables;
 

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use convextune_solve::quadratic::PcgState;
 use convextune_solve::{Observer, Progress};
 
+use super::descent::Descent;
 use super::plan::Plan;
 use super::prior::Prior;
 use crate::progress::Reporter;
@@ -50,17 +51,19 @@ impl Checkpoints for NoCheckpoints {
     fn save(&mut self, _: &CheckpointView<'_>) {}
 }
 
-/// Passes progress on and saves checkpoints.
+/// Passes progress on, takes note of it and saves checkpoints.
 pub(super) struct Watch<'a> {
     pub reporter: &'a dyn Reporter,
     pub checkpoints: &'a mut dyn Checkpoints,
     pub prior: Prior,
     pub plan: Plan,
+    pub descent: Descent,
 }
 
 impl Observer for Watch<'_> {
     fn iteration(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
         self.reporter.iteration(&progress.record);
+        self.descent.push(&progress.record);
         if let Some(state) = progress.state {
             self.checkpoints.save(&CheckpointView {
                 prior: self.prior,

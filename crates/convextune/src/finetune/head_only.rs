@@ -8,6 +8,7 @@ use convextune_solve::{Progress, Status};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 
+use super::descent::{Descent, DescentPoint};
 use super::features::{Features, targets};
 use super::head::choose_lambda;
 use super::options::{FitOptions, WeightDecay};
@@ -35,6 +36,8 @@ pub struct HeadRecord {
     pub status: Status,
     /// Share of training samples that the leave-one-out model gets wrong (`lqf-fc` only).
     pub leave_one_out_error: Option<f64>,
+    /// How the solver came down (`fc` only).
+    pub descent: Vec<DescentPoint>,
 }
 
 /// A fitted head.
@@ -75,6 +78,7 @@ pub fn fit_lqf_fc(
         suboptimality_bound_relative: certificate.suboptimality_bound_relative,
         status: Status::Converged,
         leave_one_out_error: Some(error_rate(&held_out, labels)),
+        descent: Vec::new(),
     };
     Ok(HeadOnlyFit {
         head,
@@ -111,8 +115,10 @@ pub fn fit_fc(
         tolerance: options.tolerance.min(1e-6),
         ..Default::default()
     };
+    let mut descent = Descent::default();
     let mut observer = |progress: &Progress<'_>| {
         reporter.iteration(&progress.record);
+        descent.push(&progress.record);
         ControlFlow::Continue(())
     };
     reporter.stage("solver", 0);
@@ -126,6 +132,7 @@ pub fn fit_fc(
         suboptimality_bound_relative: fit.certificate.duality_gap_relative,
         status: fit.status,
         leave_one_out_error: None,
+        descent: descent.into_points(),
     };
     Ok(HeadOnlyFit {
         head: fit.head,

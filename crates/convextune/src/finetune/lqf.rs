@@ -9,6 +9,7 @@ use convextune_solve::{Centred, Certificate, LinearOperator, Scaled, Solution, S
 use serde::{Deserialize, Serialize};
 
 use super::checkpoints::{Checkpoint, Checkpoints, Watch};
+use super::descent::{Descent, DescentPoint};
 use super::evidence::gather;
 use super::features::{Features, targets};
 use super::head::initial_head;
@@ -60,6 +61,8 @@ pub struct LqfRecord {
     pub certificate: Certificate,
     /// Iterations of the conjugate gradients.
     pub iterations: usize,
+    /// How they came down, since the last time that the run was taken up.
+    pub descent: Vec<DescentPoint>,
     /// Work of the solver alone, certificate included.
     pub solver_work: Work,
     /// Work of everything: head, preconditioner, solver, bias.
@@ -261,6 +264,7 @@ fn solve(
         checkpoints,
         prior,
         plan,
+        descent: Descent::default(),
     };
     let mut solution = prepared.solve(&problem, jacobian.copies(), &pcg, start, &mut observer)?;
     let solver_work = lin.work() - before;
@@ -287,6 +291,7 @@ fn solve(
         status: solution.status,
         certificate: solution.certificate,
         iterations: solution.iterations,
+        descent: observer.descent.into_points(),
         solver_work,
         work: lin.work(),
         preconditioner_cost: decided.preconditioner_cost,

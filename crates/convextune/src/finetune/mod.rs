@@ -1,6 +1,7 @@
 //! Fine-tuning methods: `lqf`, `lqf-fc` and `fc`.
 
 mod checkpoints;
+mod descent;
 mod evidence;
 pub mod features;
 pub mod head;
@@ -12,6 +13,7 @@ mod prepared;
 mod prior;
 
 pub use checkpoints::{Checkpoint, CheckpointView, Checkpoints, NoCheckpoints};
+pub use descent::{Descent, DescentPoint};
 pub use head_only::{HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted};
 pub use lqf::{LqfFit, LqfModel, LqfRecord, TrainingSet, fit_lqf};
 pub(crate) use lqf::{first_trainable, sizes, split_frozen};

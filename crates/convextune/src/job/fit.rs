@@ -145,7 +145,7 @@ impl Job {
             classes: self.classes.len(),
         };
         let fit = fit_lqf(network, data, options, checkpoints, reporter)?;
-        let r = &fit.record;
+        let r = fit.record;
         let report = FitReport {
             objective: r.certificate.objective,
             relative_gradient_norm: r.certificate.relative_gradient_norm,
@@ -160,6 +160,7 @@ impl Job {
             kernel_mean_diagonal: r.kernel_mean_diagonal,
             plan: Some(r.plan),
             iterations: r.iterations,
+            descent: r.descent,
             passes: r.work.passes,
             jvps: r.work.jvps,
             vjps: r.work.vjps,
@@ -198,6 +199,7 @@ impl Job {
             status: record.status,
             lambda_source: record.lambda_source,
             leave_one_out_error: record.leave_one_out_error,
+            descent: record.descent,
             ..self.report(options.method, record.lambda, &outputs)
         };
         let first_trainable = network.graph().output();
@@ -240,6 +242,7 @@ impl Job {
             kernel_mean_diagonal: None,
             plan: None,
             iterations: 0,
+            descent: Vec::new(),
             passes: 1.0,
             jvps: 0,
             vjps: 0,

@@ -21,6 +21,7 @@ mod error;
 mod fingerprint;
 mod folder;
 mod source;
+mod thumbnail;
 mod transform;
 
 #[cfg(test)]
@@ -31,4 +32,5 @@ pub use error::{ImageProblem, ImagesError};
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use folder::{ImageFolder, Item, list_images};
 pub use source::ImageSource;
+pub use thumbnail::Thumbnail;
 pub use transform::{Interpolation, Normalisation, Resize, Transform};
