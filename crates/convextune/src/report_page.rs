@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use crate::error::Error;
 use crate::finetune::{Method, predicted};
+use crate::influence::Posterior;
 use crate::job::{decode, labelled};
 use crate::model_file::Model;
 use crate::page::words;
@@ -51,6 +52,8 @@ struct Gathered<'a> {
     train: Vec<Item>,
     test: Option<TestSet>,
     skipped: Vec<String>,
+    /// Where the training problem has a closed form.
+    posterior: Option<Posterior>,
 }
 
 /// Images to test on.
@@ -72,16 +75,18 @@ pub fn gather(
     options: &PageOptions,
     reporter: &dyn Reporter,
 ) -> Result<Contents, Error> {
-    let gathered = Gathered::open(model, options, reporter)?;
+    let mut gathered = Gathered::open(model, options, reporter)?;
+    gathered.posterior = influence::posterior(&gathered, options, reporter)?;
+    let (spectrum, path) = gathered.curvature(options, reporter)?;
     Ok(Contents {
         model: Some(model_card(model)),
         data: Some(gathered.data_card(options)),
         tested: gathered.tested(),
         errors: gathered.errors(reporter)?,
-        informative: gathered.informative()?,
-        suspects: gathered.suspects()?,
-        spectrum: gathered.spectrum()?,
-        path: gathered.path()?,
+        informative: gathered.informative(reporter)?,
+        suspects: gathered.suspects(reporter)?,
+        spectrum,
+        path,
         ..Contents::new(name, model.header.report.clone())
     })
 }
@@ -125,6 +130,7 @@ impl<'a> Gathered<'a> {
             train,
             test: None,
             skipped,
+            posterior: None,
         };
         if !items.is_empty() {
             reporter.stage("test images", items.len() as u64);
@@ -193,7 +199,7 @@ impl<'a> Gathered<'a> {
         let total = wrong.len();
         wrong.truncate(ERRORS);
         let items: Vec<Item> = wrong.iter().map(|(i, ..)| test.items[*i].clone()).collect();
-        let responsible = self.responsible(&wrong)?;
+        let responsible = self.responsible(&wrong, reporter)?;
         let pictures = self.pictures(&items, reporter)?;
         let explained = pictures.into_iter().zip(wrong).zip(responsible);
         let items = explained

@@ -9,8 +9,8 @@ pub mod info;
 pub mod nn;
 pub mod predict;
 pub mod rank;
-pub mod spectrum;
 pub mod report;
+pub mod spectrum;
 mod summary;
 pub mod tune;
 

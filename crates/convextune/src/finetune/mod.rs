@@ -24,8 +24,8 @@ pub(crate) use plan::{KERNEL_BYTES, LARGEST_COMMON, LARGEST_KERNEL};
 pub use plan::{Plan, Sizes, multiply_adds, plan};
 pub use prepared::System;
 pub(crate) use prepared::{Prepared, statistics};
-pub use prior::{LambdaSource, Prior};
 pub(crate) use prior::{GRID, honest_samples, leave_one_out};
+pub use prior::{LambdaSource, Prior};
 
 #[cfg(test)]
 mod tests;
