@@ -35,6 +35,7 @@ pub mod report;
 pub mod report_page;
 mod rng;
 pub mod samples;
+pub mod update;
 pub mod spectrum;
 pub mod tune;
 

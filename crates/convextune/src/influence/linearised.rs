@@ -89,7 +89,7 @@ pub(super) fn check_quadratic(method: Method) -> Result<(), Error> {
 
 /// Whether a head of this kind has seen labels, so that leaving a sample out of the fit does not
 /// take it out of w0.
-pub(super) fn head_has_seen_labels(options: &FitOptions) -> bool {
+pub(crate) fn head_has_seen_labels(options: &FitOptions) -> bool {
     options.method == Method::Lqf && matches!(options.head_init, HeadInit::Ridge | HeadInit::Split)
 }
 
