@@ -32,5 +32,6 @@ pub mod progress;
 pub mod report;
 mod rng;
 pub mod samples;
+pub mod update;
 
 pub use error::Error;

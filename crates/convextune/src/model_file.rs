@@ -25,6 +25,7 @@ use crate::linearize::{Copies, Linearization, batch_of_copies};
 use crate::progress::Reporter;
 use crate::report::FitReport;
 use crate::samples::Samples;
+use crate::update::Change;
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -56,6 +57,17 @@ pub struct Header {
     /// older files. Where the images are, never what they are: that is `training_set`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
+    /// Of a model that was changed after its fit: the digest of every training image
+    /// ([`convextune_model::images::ImageDigest::member`]), sorted. `None`: they are those of
+    /// `folder` by `split`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_images: Option<Vec<String>>,
+    /// Absolute paths of the folders that images were added from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added_folders: Vec<String>,
+    /// What was done to the model after its fit, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
     /// What was measured and proved.
     pub report: FitReport,
 }

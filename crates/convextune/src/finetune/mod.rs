@@ -14,7 +14,7 @@ mod prior;
 pub use checkpoints::{Checkpoint, CheckpointView, Checkpoints, NoCheckpoints};
 pub use head_only::{HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted};
 pub use lqf::{LqfFit, LqfModel, LqfRecord, TrainingSet, fit_lqf};
-pub(crate) use lqf::{first_trainable, split_frozen};
+pub(crate) use lqf::{cost, first_trainable, split_frozen};
 pub use options::{
     BackboneWeight, FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay,
 };

@@ -15,6 +15,7 @@
 
 pub mod dual;
 mod linearised;
+mod members;
 mod reopen;
 mod scores;
 #[cfg(test)]
@@ -35,8 +36,11 @@ use crate::samples::Samples;
 
 pub use dual::{Dual, Queries, Removal};
 use linearised::check_quadratic;
+pub(crate) use linearised::head_has_seen_labels;
 pub use linearised::{Linearised, Setting};
+pub(crate) use members::{added_images, name_prefix};
 pub use reopen::ReadOptions;
+pub(crate) use reopen::{Found, find};
 pub use scores::{Nearest, Suspicion};
 
 /// Entries of a matrix between training images and queries, at most.
@@ -126,8 +130,14 @@ impl Posterior {
 
     /// Training images whose labels w0 has not seen, sorted: for them leaving out is exact for the
     /// whole model, for the others only for the fit that keeps the head.
+    /// None where a head that has seen labels was kept while the training images changed: which it
+    /// has seen is then not known.
     pub fn honest(&self) -> Vec<usize> {
-        if linearised::head_has_seen_labels(&self.model.header.options) {
+        let seen = head_has_seen_labels(&self.model.header.options);
+        if seen && self.model.header.training_images.is_some() {
+            return Vec::new();
+        }
+        if seen {
             let classes = self.model.header.classes.len();
             honest_samples(&self.labels, classes, &self.model.header.options)
         } else {
@@ -219,7 +229,7 @@ pub fn posterior(
 }
 
 /// That the kernel's matrices can be held: the limits of the fit's own closed form.
-fn check_size(setting: &Setting, samples: usize) -> Result<(), Error> {
+pub(crate) fn check_size(setting: &Setting, samples: usize) -> Result<(), Error> {
     let (rows, most) = if setting.copies > 1 {
         (samples, LARGEST_COMMON)
     } else {

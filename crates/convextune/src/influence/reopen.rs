@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use convextune_model::images::{Dataset, Holdout, ImageSource, Item, SplitOrigin, fingerprint};
 
+use super::members;
 use crate::error::Error;
 use crate::job::decode;
 use crate::model_file::Header;
@@ -19,7 +20,7 @@ pub struct ReadOptions {
 }
 
 /// Training and held-out images, by the rule of the fit.
-pub(super) struct Found {
+pub(crate) struct Found {
     pub train: ImageSource,
     pub held_out: Vec<Item>,
 }
@@ -33,6 +34,21 @@ pub(super) fn reopen(
     options: &ReadOptions,
     reporter: &dyn Reporter,
 ) -> Result<Found, Error> {
+    let mut found = find(header, options, reporter)?;
+    reporter.stage("images", found.train.len() as u64);
+    decode(&mut found.train, reporter)?;
+    Ok(found)
+}
+
+/// As [`reopen`], but decodes only where the fit left images out, which it must find again.
+///
+/// # Errors
+/// As [`reopen`].
+pub(crate) fn find(
+    header: &Header,
+    options: &ReadOptions,
+    reporter: &dyn Reporter,
+) -> Result<Found, Error> {
     let folder = folder(header, options)?;
     let (holdout, seed) = match &header.split {
         SplitOrigin::Folders { held_out, .. } if folder.join(held_out).is_dir() => {
@@ -41,12 +57,20 @@ pub(super) fn reopen(
         SplitOrigin::Folders { .. } | SplitOrigin::Nothing => (Holdout::Nothing, 0),
         SplitOrigin::Seeded { fraction, seed } => (Holdout::Fraction(*fraction), *seed),
     };
+    let dataset = Dataset::open(&folder, holdout, seed)?;
+    let source =
+        |items, skip| ImageSource::new(items, header.transform.clone(), options.cache_memory, skip);
+    if let Some(members) = &header.training_images {
+        let (train, held_out) = members::find(header, members, &folder, dataset)?;
+        let train = source(train, false);
+        return Ok(Found { train, held_out });
+    }
     let Dataset {
         classes,
         train,
         held_out,
         ..
-    } = Dataset::open(&folder, holdout, seed)?;
+    } = dataset;
     if classes != header.classes {
         return Err(foreign(&folder, "its classes are others"));
     }
@@ -56,16 +80,13 @@ pub(super) fn reopen(
     if !skips {
         same(header, &folder, &train)?;
     }
-    let mut source = ImageSource::new(train, header.transform.clone(), options.cache_memory, skips);
-    reporter.stage("images", source.len() as u64);
-    decode(&mut source, reporter)?;
+    let mut train = source(train, skips);
     if skips {
-        same(header, &folder, source.items())?;
+        reporter.stage("images", train.len() as u64);
+        decode(&mut train, reporter)?;
+        same(header, &folder, train.items())?;
     }
-    Ok(Found {
-        train: source,
-        held_out,
-    })
+    Ok(Found { train, held_out })
 }
 
 fn folder(header: &Header, options: &ReadOptions) -> Result<PathBuf, Error> {
@@ -102,7 +123,7 @@ fn same(header: &Header, folder: &Path, items: &[Item]) -> Result<(), Error> {
     Err(foreign(folder, &why))
 }
 
-fn foreign(folder: &Path, why: &str) -> Error {
+pub(super) fn foreign(folder: &Path, why: &str) -> Error {
     Error::Usage(format!(
         "{}: these are not the training images of the model ({why}); give the folder as it was at the \
          fit with --photos FOLDER, or fit again",

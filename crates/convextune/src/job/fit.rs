@@ -107,6 +107,9 @@ impl Job {
             training_set: self.training_set.clone(),
             split: self.split.origin.clone(),
             folder: self.folder.clone(),
+            training_images: None,
+            added_folders: Vec::new(),
+            changes: Vec::new(),
             report,
         };
         let mut model = Model { header, body };
