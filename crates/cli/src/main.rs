@@ -77,6 +77,14 @@ fn run(command: Command) -> Result<()> {
             use_threads(args.run.threads)?;
             commands::rank::run(&args)
         }
+        Command::Forget(args) => {
+            use_threads(args.run.threads)?;
+            commands::forget::run(&args)
+        }
+        Command::Add(args) => {
+            use_threads(args.run.threads)?;
+            commands::add::run(&args)
+        }
         Command::Nn { command } => {
             use_threads(command.run_args().threads)?;
             commands::nn::run(command)

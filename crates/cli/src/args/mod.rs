@@ -3,6 +3,7 @@
 pub mod fit;
 pub mod influence;
 pub mod nn;
+pub mod update;
 pub mod values;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use convextune_model::backbones::Backbone;
 use fit::{CompareArgs, FitArgs};
 use influence::{ExplainArgs, RankArgs};
 use nn::NetCommand;
+use update::{AddArgs, ForgetArgs};
 use values::{backbone, bytes, count};
 
 const EXAMPLES: &str = "\
@@ -22,6 +24,8 @@ Examples:
   convextune predict flowers.safetensors new/*.jpg
   convextune explain flowers.safetensors new/one.jpg
   convextune rank flowers.safetensors photos/ --by mislabel --top 20
+  convextune forget flowers.safetensors photos/ --samples list.txt -o smaller.safetensors
+  convextune add flowers.safetensors more_photos/ -o larger.safetensors
   convextune compare photos/ --backbone efficientnet-lite0
   convextune backbone list
   convextune nn fit data.csv --target class -o model.safetensors
@@ -52,6 +56,10 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Order images by what they tell: informative, badly predicted, mislabelled, doubled, unsure.
     Rank(RankArgs),
+    /// Take training images out of a model, as if it had never seen them.
+    Forget(ForgetArgs),
+    /// Add training images to a model, as if it had seen them from the beginning; classes may be new.
+    Add(AddArgs),
     /// Show what a model file holds and what was proved about it.
     Info(InfoArgs),
     /// Fit several methods to one folder and print one table.

@@ -1,15 +1,18 @@
 //! One module a command: run what was resolved, print what came out.
 
+pub mod add;
 pub mod backbone;
 pub mod compare;
 pub mod evaluate;
 pub mod explain;
 pub mod fit;
+pub mod forget;
 pub mod info;
 pub mod nn;
 pub mod predict;
 pub mod rank;
 mod summary;
+mod update;
 
 use std::path::PathBuf;
 
