@@ -33,7 +33,14 @@ fn fit(place: &Place, folder: &str, output: &str, more: &[&str]) -> Value {
 fn forget(place: &Place, model: &str, names: &[&str], output: &str) -> Value {
     fs::write(place.path("list.txt"), names.join("\n")).unwrap();
     let args = [
-        "forget", model, "photos", "--samples=list.txt", "-o", output, "--json", "-q",
+        "forget",
+        model,
+        "photos",
+        "--samples=list.txt",
+        "-o",
+        output,
+        "--json",
+        "-q",
     ];
     place.json(&args)
 }
@@ -78,22 +85,36 @@ fn same(place: &Place, one: &str, other: &str, folders: &[&str]) {
     let ((a, of_a), (b, of_b)) = (tensors(place, one), tensors(place, other));
     assert_eq!(of_a["training_set"], of_b["training_set"], "{one}");
     assert_eq!(of_a["classes"], of_b["classes"], "{one}");
-    for key in ["train_samples", "train_error", "leave_one_out_error", "test_error"] {
+    for key in [
+        "train_samples",
+        "train_error",
+        "leave_one_out_error",
+        "test_error",
+    ] {
         assert_eq!(of_a["report"][key], of_b["report"][key], "{one} {key}");
     }
     let number = |key: &str| {
         let of = |header: &Value| header["report"][key].as_f64().unwrap();
         (of(&of_a) - of(&of_b)).abs() / of(&of_b)
     };
-    assert!(number("objective") < 1e-5 && number("weight_decay") < 1e-12, "{one}");
+    assert!(
+        number("objective") < 1e-5 && number("weight_decay") < 1e-12,
+        "{one}"
+    );
     assert!(a.keys().eq(b.keys()));
     let all = |t: &BTreeMap<String, Vec<f32>>, part: &str| -> Vec<f64> {
         let of_part = t.iter().filter(|(name, _)| name.starts_with(part));
-        of_part.flat_map(|(_, data)| data.iter().map(|x| f64::from(*x))).collect()
+        of_part
+            .flat_map(|(_, data)| data.iter().map(|x| f64::from(*x)))
+            .collect()
     };
     for part in ["u/", "w0/", "bias"] {
         let (a, b) = (all(&a, part), all(&b, part));
-        let error = if b.is_empty() { 0.0 } else { relative_error(&a, &b) };
+        let error = if b.is_empty() {
+            0.0
+        } else {
+            relative_error(&a, &b)
+        };
         assert!(error < 2e-5, "{one} {part}: {error:e}");
     }
     let (a, b) = (scores(place, one, folders), scores(place, other, folders));
@@ -104,11 +125,19 @@ fn same(place: &Place, one: &str, other: &str, folders: &[&str]) {
 const METHODS: [&[&str]; 3] = [
     &[],
     &["--method=lqf-fc"],
-    &["--head-init=random", "--linearize-from=layer3.2", "--solver=dual"],
+    &[
+        "--head-init=random",
+        "--linearize-from=layer3.2",
+        "--solver=dual",
+    ],
 ];
 /// Below photos.
 const GONE: [&str; 2] = ["train/red/0.png", "train/green/3.png"];
-const TRAINED: [&str; 3] = ["photos/train/blue", "photos/train/green", "photos/train/red"];
+const TRAINED: [&str; 3] = [
+    "photos/train/blue",
+    "photos/train/green",
+    "photos/train/red",
+];
 
 /// Takes files away and returns a function that puts them back.
 fn take_away<'a>(place: &'a Place, names: &'a [&'a str]) -> impl FnOnce() + 'a {
@@ -134,19 +163,36 @@ fn a_model_that_forgot_is_one_that_never_saw() {
     for more in METHODS {
         fit(&place, "photos", "m.safetensors", more);
         let told = forget(&place, "m.safetensors", &GONE, "smaller.safetensors");
-        assert_eq!((&told["what"], &told["samples"]), (&"forgotten".into(), &2.into()));
+        assert_eq!(
+            (&told["what"], &told["samples"]),
+            (&"forgotten".into(), &2.into())
+        );
         assert_eq!(told["certified"], true);
         assert_eq!(told["prior_chosen_before"], false);
-        assert_eq!((&told["train_samples"], &told["test_samples"]), (&16.into(), &9.into()));
+        assert_eq!(
+            (&told["train_samples"], &told["test_samples"]),
+            (&16.into(), &9.into())
+        );
         assert!(told["relative_gradient_norm"].as_f64().unwrap() < 1e-5);
         assert!(told["passes"].as_f64().unwrap() > 4.0 && told["vjps"].as_u64().unwrap() > 2);
-        let ranked = ["rank", "smaller.safetensors", "photos", "--by=mislabel", "--json"];
+        let ranked = [
+            "rank",
+            "smaller.safetensors",
+            "photos",
+            "--by=mislabel",
+            "--json",
+        ];
         let before = place.json(&ranked);
         let back = take_away(&place, &GONE);
         fit(&place, "photos", "without.safetensors", more);
         assert_eq!(place.json(&ranked), before);
         back();
-        same(&place, "smaller.safetensors", "without.safetensors", &photos);
+        same(
+            &place,
+            "smaller.safetensors",
+            "without.safetensors",
+            &photos,
+        );
         let gone = GONE.map(|name| format!("photos/{name}"));
         let gone: Vec<&str> = gone.iter().map(String::as_str).collect();
         let moved = relative_error(
@@ -156,7 +202,10 @@ fn a_model_that_forgot_is_one_that_never_saw() {
         assert!(moved > 1e-3, "nothing was forgotten: {moved:e}");
     }
     let shown = text(&place.run(&["info", "smaller.safetensors"]).stdout);
-    assert!(shown.contains("forgotten") && shown.contains("2 images"), "{shown}");
+    assert!(
+        shown.contains("forgotten") && shown.contains("2 images"),
+        "{shown}"
+    );
 }
 
 /// Hashes as other programs compute them, names only when asked for, one removal after the other.
@@ -177,19 +226,34 @@ fn the_manifest_says_what_was_removed() {
     if let Ok(hash) = hash {
         assert_eq!(removal["sha256"][0], text(&hash.stdout)[..64]);
     }
-    assert_eq!((&removal["count"], &removal["certified"]), (&1.into(), &true.into()));
+    assert_eq!(
+        (&removal["count"], &removal["certified"]),
+        (&1.into(), &true.into())
+    );
     assert_eq!(removal["training_set"], told["training_set"]);
     assert!(removal.get("names").is_none());
     let model = fs::read(place.path("m.safetensors")).unwrap();
     let hash = removal["sha256"][0].as_str().unwrap().as_bytes();
-    assert!(!model.windows(hash.len()).any(|w| w == hash), "the model remembers a hash");
+    assert!(
+        !model.windows(hash.len()).any(|w| w == hash),
+        "the model remembers a hash"
+    );
 
     fs::write(place.path("list.txt"), format!("# more\n\n./{}\n", GONE[1])).unwrap();
-    let args = ["forget", "m.safetensors", "photos", "--samples=list.txt", "-o"];
+    let args = [
+        "forget",
+        "m.safetensors",
+        "photos",
+        "--samples=list.txt",
+        "-o",
+    ];
     let output = place.run(&[&args[..], &["m.safetensors", "--names"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let table = text(&output.stdout);
-    assert!(table.contains("certified") && table.contains("removed.json"), "{table}");
+    assert!(
+        table.contains("certified") && table.contains("removed.json"),
+        "{table}"
+    );
     let manifest = read();
     assert_eq!(manifest["removals"].as_array().unwrap().len(), 2);
     assert_eq!(manifest["removals"][1]["names"][0], GONE[1]);
@@ -227,11 +291,17 @@ fn a_model_with_more_images_is_one_that_saw_them_from_the_beginning() {
     for more in METHODS {
         fit(&place, "photos", "m.safetensors", more);
         let told = add(&place, "m.safetensors", "more", "more.safetensors");
-        assert_eq!((&told["what"], &told["samples"]), (&"added".into(), &2.into()));
+        assert_eq!(
+            (&told["what"], &told["samples"]),
+            (&"added".into(), &2.into())
+        );
         assert_eq!(told["new_classes"], Value::Array(vec![]));
         let told = add(&place, "more.safetensors", "new", "larger.safetensors");
         assert_eq!(told["new_classes"], Value::Array(vec!["cyan".into()]));
-        assert_eq!((&told["train_samples"], &told["certified"]), (&24.into(), &true.into()));
+        assert_eq!(
+            (&told["train_samples"], &told["certified"]),
+            (&24.into(), &true.into())
+        );
         ["photos/train", "more", "new"].map(merged);
         fs::create_dir(place.path("merged/test")).unwrap();
         for class in ["blue", "green", "red"] {
@@ -247,7 +317,13 @@ fn a_model_with_more_images_is_one_that_saw_them_from_the_beginning() {
         same(&place, "larger.safetensors", "all.safetensors", &photos);
 
         let rank = |folder: &str| {
-            let args = ["rank", "larger.safetensors", folder, "--by=leave-one-out", "--json"];
+            let args = [
+                "rank",
+                "larger.safetensors",
+                folder,
+                "--by=leave-one-out",
+                "--json",
+            ];
             place.json(&args)
         };
         let there = rank("photos");
@@ -255,11 +331,18 @@ fn a_model_with_more_images_is_one_that_saw_them_from_the_beginning() {
         fs::rename(place.path("new"), place.path("moved")).unwrap();
         assert_eq!(rank("merged"), there);
         let output = place.run(&["rank", "larger.safetensors", "photos", "--by=mislabel"]);
-        assert!(text(&output.stderr).contains("4 of 24"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("4 of 24"),
+            "{}",
+            text(&output.stderr)
+        );
         fs::rename(place.path("moved"), place.path("new")).unwrap();
         let gone = ["train/cyan/1.png", "train/red/new.png"];
         forget(&place, "larger.safetensors", &gone, "again.safetensors");
-        assert_eq!(tensors(&place, "again.safetensors").1["report"]["train_samples"], 22);
+        assert_eq!(
+            tensors(&place, "again.safetensors").1["report"]["train_samples"],
+            22
+        );
         fs::remove_dir_all(place.path("merged")).unwrap();
     }
 }
@@ -312,7 +395,10 @@ fn a_seeded_split_stays_as_it_was() {
     let place = Place::new();
     place.photos("plain", &["cat", "dog"], 10);
     let report = fit(&place, "plain", "m.safetensors", &["--method=lqf-fc"]);
-    assert_eq!((&report["train_samples"], &report["test_samples"]), (&16.into(), &4.into()));
+    assert_eq!(
+        (&report["train_samples"], &report["test_samples"]),
+        (&16.into(), &4.into())
+    );
     let rank = |model: &str, by: &str| {
         let by = format!("--by={by}");
         place.json(&["rank", model, "plain", by.as_str(), "--json", "-q"])
@@ -323,11 +409,26 @@ fn a_seeded_split_stays_as_it_was() {
         .iter()
         .map(|r| r["sample"].as_str().unwrap().to_owned())
         .collect();
-    let gone: Vec<&str> = names.iter().filter(|n| n.starts_with("cat/")).take(5).map(String::as_str).collect();
+    let gone: Vec<&str> = names
+        .iter()
+        .filter(|n| n.starts_with("cat/"))
+        .take(5)
+        .map(String::as_str)
+        .collect();
     fs::write(place.path("list.txt"), gone.join("\n")).unwrap();
-    let args = ["forget", "m.safetensors", "plain", "--samples=list.txt", "-o", "less.safetensors"];
+    let args = [
+        "forget",
+        "m.safetensors",
+        "plain",
+        "--samples=list.txt",
+        "-o",
+        "less.safetensors",
+    ];
     let told = place.json(&[&args[..], &["--json"]].concat());
-    assert_eq!((&told["train_samples"], &told["test_samples"]), (&11.into(), &4.into()));
+    assert_eq!(
+        (&told["train_samples"], &told["test_samples"]),
+        (&11.into(), &4.into())
+    );
     let before = rank("less.safetensors", "informativeness");
     for name in &gone {
         fs::remove_file(place.path("plain").join(name)).unwrap();
@@ -353,21 +454,45 @@ fn a_fitted_head_is_not_called_forgotten() {
     let place = Place::new();
     place.photos("more", &["cyan"], 1);
     for head in ["ridge", "split"] {
-        let more = [format!("--head-init={head}"), "--linearize-from=layer3.2".to_owned()];
-        fit(&place, "photos", "m.safetensors", &more.each_ref().map(String::as_str));
+        let more = [
+            format!("--head-init={head}"),
+            "--linearize-from=layer3.2".to_owned(),
+        ];
+        fit(
+            &place,
+            "photos",
+            "m.safetensors",
+            &more.each_ref().map(String::as_str),
+        );
         fs::write(place.path("list.txt"), GONE.join("\n")).unwrap();
-        let args = ["forget", "m.safetensors", "photos", "--samples=list.txt", "-o", "less.safetensors"];
+        let args = [
+            "forget",
+            "m.safetensors",
+            "photos",
+            "--samples=list.txt",
+            "-o",
+            "less.safetensors",
+        ];
         let output = place.run(&[&args[..], &["--json"]].concat());
         let (told, said) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{said}");
-        assert!(said.contains("NOT as if never seen") && said.contains("--head-init common"), "{said}");
+        assert!(
+            said.contains("NOT as if never seen") && said.contains("--head-init common"),
+            "{said}"
+        );
         let told: Value = serde_json::from_str(&told).unwrap();
-        assert_eq!((&told["certified"], &told["train_samples"]), (&false.into(), &16.into()));
+        assert_eq!(
+            (&told["certified"], &told["train_samples"]),
+            (&false.into(), &16.into())
+        );
         let manifest = fs::read_to_string(place.path("less.safetensors.removed.json")).unwrap();
         assert!(manifest.contains("\"certified\": false"), "{manifest}");
         let info = text(&place.run(&["info", "less.safetensors"]).stdout);
         assert!(info.contains("not certified"), "{info}");
-        let refused = case("add m.safetensors more -o n.safetensors", "--head-init + common");
+        let refused = case(
+            "add m.safetensors more -o n.safetensors",
+            "--head-init + common",
+        );
         check(&place, 1, &[refused]);
     }
     assert!(!place.path("n.safetensors").exists());
@@ -377,16 +502,33 @@ fn a_fitted_head_is_not_called_forgotten() {
 #[test]
 fn a_chosen_prior_is_kept_and_named() {
     let place = Place::new();
-    let args = ["fit", "photos", "--weights=weights.safetensors", "-o", "m.safetensors", "--json"];
+    let args = [
+        "fit",
+        "photos",
+        "--weights=weights.safetensors",
+        "-o",
+        "m.safetensors",
+        "--json",
+    ];
     let fitted = place.json(&args);
     let told = forget(&place, "m.safetensors", &GONE, "less.safetensors");
     for key in ["lambda_total", "backbone_scale", "lambda_source"] {
         assert_eq!(told[key], fitted[key], "{key}");
     }
     assert_eq!(told["prior_chosen_before"], true);
-    let args = ["forget", "m.safetensors", "photos", "--samples=list.txt", "-o", "less.safetensors"];
+    let args = [
+        "forget",
+        "m.safetensors",
+        "photos",
+        "--samples=list.txt",
+        "-o",
+        "less.safetensors",
+    ];
     let table = text(&place.run(&args).stdout);
-    assert!(table.contains("kept; chosen on the training images before"), "{table}");
+    assert!(
+        table.contains("kept; chosen on the training images before"),
+        "{table}"
+    );
 }
 
 #[test]
@@ -396,7 +538,12 @@ fn what_cannot_be_forgotten_or_added_is_refused() {
     fit(&place, "photos", "fc.safetensors", &["--method=fc"]);
     tables::write_classes(&place, "table.csv");
     let net = "nn fit table.csv --target class --gates 5 --lambda 0.1 -o net.safetensors -q";
-    assert!(place.run(&net.split(' ').collect::<Vec<_>>()).status.success());
+    assert!(
+        place
+            .run(&net.split(' ').collect::<Vec<_>>())
+            .status
+            .success()
+    );
     let list = |name: &str, text: &str| fs::write(place.path(name), text).unwrap();
     list("one.txt", "train/red/0.png\n");
     list("unknown.txt", "train/red/0.png\n# no\nred/1.png\n");
@@ -413,7 +560,11 @@ fn what_cannot_be_forgotten_or_added_is_refused() {
     fs::create_dir_all(place.path("hollow/cyan")).unwrap();
     place.photos("broken", &["cyan", "red"], 1);
     fs::write(place.path("broken/cyan/0.png"), "no picture").unwrap();
-    fs::rename(place.path("broken/red/0.png"), place.path("broken/red/new.png")).unwrap();
+    fs::rename(
+        place.path("broken/red/0.png"),
+        place.path("broken/red/new.png"),
+    )
+    .unwrap();
     list("n.safetensors.removed.json", "{}");
     let forget = |model: &str, list: &str, output: &str| {
         format!("forget {model} photos --samples {list} -o {output} -q")
@@ -422,32 +573,80 @@ fn what_cannot_be_forgotten_or_added_is_refused() {
     let cases = [
         case(&one("gone.txt"), "gone.txt"),
         case(&one("photos"), "photos"),
-        case(&one("unknown.txt"), "unknown.txt + line 3 + red/1.png + train/blue/0.png"),
+        case(
+            &one("unknown.txt"),
+            "unknown.txt + line 3 + red/1.png + train/blue/0.png",
+        ),
         case(&one("held.txt"), "held.txt + line 1 + held out"),
         case(&one("empty.txt"), "empty.txt + no image"),
         case(&one("class.txt"), "class `red` + fit again"),
         case(&one("all.txt"), "all training images"),
-        case(&forget("fc.safetensors", "one.txt", "x.safetensors"), "--method lqf-fc"),
-        case(&forget("net.safetensors", "one.txt", "x.safetensors"), "convex network"),
-        case(&forget("weights.safetensors", "one.txt", "x.safetensors"), "is a weight file"),
-        case(&forget("m.safetensors", "one.txt", "nowhere/x.safetensors"), "nowhere"),
-        case(&forget("m.safetensors", "one.txt", "photos"), "photos + is a folder"),
-        case(&forget("m.safetensors", "one.txt", "one.txt"), "one.txt + is the list"),
-        case(&forget("m.safetensors", "one.txt", "n.safetensors"), "n.safetensors.removed.json + move it"),
+        case(
+            &forget("fc.safetensors", "one.txt", "x.safetensors"),
+            "--method lqf-fc",
+        ),
+        case(
+            &forget("net.safetensors", "one.txt", "x.safetensors"),
+            "convex network",
+        ),
+        case(
+            &forget("weights.safetensors", "one.txt", "x.safetensors"),
+            "is a weight file",
+        ),
+        case(
+            &forget("m.safetensors", "one.txt", "nowhere/x.safetensors"),
+            "nowhere",
+        ),
+        case(
+            &forget("m.safetensors", "one.txt", "photos"),
+            "photos + is a folder",
+        ),
+        case(
+            &forget("m.safetensors", "one.txt", "one.txt"),
+            "one.txt + is the list",
+        ),
+        case(
+            &forget("m.safetensors", "one.txt", "n.safetensors"),
+            "n.safetensors.removed.json + move it",
+        ),
         case(
             "forget m.safetensors photos/test --samples one.txt -o x.safetensors -q",
             "photos/test + not the training images",
         ),
-        case("add m.safetensors same -o x.safetensors -q", "same/red/0.png + train/red/0.png + rename"),
-        case("add m.safetensors case -o x.safetensors -q", "`Red` + case + `red`"),
+        case(
+            "add m.safetensors same -o x.safetensors -q",
+            "same/red/0.png + train/red/0.png + rename",
+        ),
+        case(
+            "add m.safetensors case -o x.safetensors -q",
+            "`Red` + case + `red`",
+        ),
         case("add m.safetensors hollow -o x.safetensors -q", "hollow"),
-        case("add m.safetensors broken -o x.safetensors -q", "broken/cyan/0.png"),
-        case("add m.safetensors broken -o x.safetensors -q --skip-unreadable", "broken + cyan"),
+        case(
+            "add m.safetensors broken -o x.safetensors -q",
+            "broken/cyan/0.png",
+        ),
+        case(
+            "add m.safetensors broken -o x.safetensors -q --skip-unreadable",
+            "broken + cyan",
+        ),
         case("add m.safetensors nowhere -o x.safetensors -q", "nowhere"),
-        case("add fc.safetensors same -o x.safetensors -q", "--method lqf-fc"),
-        case("add net.safetensors same -o x.safetensors -q", "convex network"),
-        case("add m.safetensors same -o nowhere/x.safetensors -q", "nowhere"),
-        case("add m.safetensors same --photos nowhere -o x.safetensors -q", "nowhere"),
+        case(
+            "add fc.safetensors same -o x.safetensors -q",
+            "--method lqf-fc",
+        ),
+        case(
+            "add net.safetensors same -o x.safetensors -q",
+            "convex network",
+        ),
+        case(
+            "add m.safetensors same -o nowhere/x.safetensors -q",
+            "nowhere",
+        ),
+        case(
+            "add m.safetensors same --photos nowhere -o x.safetensors -q",
+            "nowhere",
+        ),
     ];
     check(&place, 1, &cases);
     let cases = [
@@ -460,8 +659,19 @@ fn what_cannot_be_forgotten_or_added_is_refused() {
     assert!(!place.path("x.safetensors.removed.json").exists());
     fs::remove_dir_all(place.path("broken/cyan")).unwrap();
     fs::write(place.path("broken/red/torn.png"), "no picture").unwrap();
-    let args = ["add", "m.safetensors", "broken", "-o", "x.safetensors", "--skip-unreadable", "--json"];
+    let args = [
+        "add",
+        "m.safetensors",
+        "broken",
+        "-o",
+        "x.safetensors",
+        "--skip-unreadable",
+        "--json",
+    ];
     let told = place.json(&args);
-    assert_eq!((&told["samples"], &told["train_samples"]), (&1.into(), &19.into()));
+    assert_eq!(
+        (&told["samples"], &told["train_samples"]),
+        (&1.into(), &19.into())
+    );
     assert!(told["skipped"][0].as_str().unwrap().contains("torn.png"));
 }

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
+use convextune_model::images::Item;
+
 use super::changed::Changed;
+use super::manifest::hashes;
 use super::minimum::DualSolution;
 use super::{Removal, SampleList, What};
 use crate::error::Error;
@@ -51,18 +54,13 @@ pub fn forget(
     reporter.stage("images", labels.len() as u64);
     decode(&mut train, reporter)?;
 
-    let (removed, items) = train.items().iter().cloned().zip(&keep).fold(
-        (Vec::new(), Vec::new()),
-        |(mut removed, mut items), (item, keep)| {
-            if *keep {
-                items.push(item)
-            } else {
-                removed.push(item)
-            }
-            (removed, items)
-        },
-    );
-    let removal = Removal::of(&removed, &header.classes)?;
+    let some = |wanted: bool| -> Vec<Item> {
+        let items = train.items().iter().zip(&keep);
+        let items = items.filter(|(_, keep)| **keep == wanted);
+        items.map(|(item, _)| item.clone()).collect()
+    };
+    let (removed, items) = (some(false), some(true));
+    let sha256 = hashes(&removed, &header.classes)?;
     let (mut linearised, dual) = posterior(&setting, Samples::images(train), &labels, reporter)?;
     let solution = DualSolution::without(&dual, &group)?;
     drop(dual);
@@ -85,8 +83,10 @@ pub fn forget(
     let removal = Removal {
         training_set_before: header.training_set.clone(),
         training_set: model.header.training_set.clone(),
+        count: names.len(),
+        sha256,
+        names: None,
         certified: model.header.changes.last().is_some_and(|c| c.certified),
-        ..removal
     };
     Ok(Forgotten {
         model,

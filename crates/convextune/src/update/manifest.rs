@@ -42,26 +42,15 @@ pub struct Removal {
     pub certified: bool,
 }
 
-impl Removal {
-    /// The hashes of `items`, images of `classes`.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn of(items: &[Item], classes: &[String]) -> Result<Self, Error> {
-        let mut sha256: Vec<String> = digests(items, classes)?
-            .into_iter()
-            .map(|digest| digest.content)
-            .collect();
-        sha256.sort_unstable();
-        Ok(Self {
-            training_set_before: String::new(),
-            training_set: String::new(),
-            count: items.len(),
-            sha256,
-            names: None,
-            certified: false,
-        })
-    }
+/// SHA-256 of the files of `items`, images of `classes`; sorted.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(super) fn hashes(items: &[Item], classes: &[String]) -> Result<Vec<String>, Error> {
+    let digests = digests(items, classes)?.into_iter();
+    let mut hashes: Vec<String> = digests.map(|digest| digest.content).collect();
+    hashes.sort_unstable();
+    Ok(hashes)
 }
 
 impl Manifest {

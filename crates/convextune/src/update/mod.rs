@@ -92,9 +92,7 @@ pub fn head_is_fitted(header: &Header) -> bool {
 
 /// Whether Lambda or s, which stay, were chosen by looking at training images.
 pub fn prior_is_chosen(header: &Header) -> bool {
-    let scale = match (header.options.method, header.options.backbone_weight) {
-        (Method::Lqf, BackboneWeight::Auto | BackboneWeight::Share(_)) => true,
-        (_, _) => false,
-    };
+    let scale = header.options.method == Method::Lqf
+        && !matches!(header.options.backbone_weight, BackboneWeight::Scale(_));
     scale || header.report.lambda_source != LambdaSource::Given
 }
