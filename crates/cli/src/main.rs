@@ -86,6 +86,14 @@ fn run(command: Command) -> Result<()> {
             use_threads(args.run.threads)?;
             commands::tune::run(&args)
         }
+        Command::Forget(args) => {
+            use_threads(args.run.threads)?;
+            commands::forget::run(&args)
+        }
+        Command::Add(args) => {
+            use_threads(args.run.threads)?;
+            commands::add::run(&args)
+        }
         Command::Nn { command } => {
             use_threads(command.run_args().threads)?;
             commands::nn::run(command)

@@ -35,9 +35,9 @@ pub mod report;
 pub mod report_page;
 mod rng;
 pub mod samples;
-pub mod update;
 pub mod spectrum;
 pub mod tune;
+pub mod update;
 
 pub use allocation::keep_freed_memory;
 pub use error::Error;

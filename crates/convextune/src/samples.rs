@@ -103,6 +103,26 @@ impl<T: Scalar> Samples<T> {
         Ok(Self::memory(self.shape, data))
     }
 
+    /// Keeps the samples for which `keep` is true, in their order.
+    ///
+    /// # Panics
+    /// When `keep` does not have one flag a sample.
+    pub fn retain(&mut self, keep: &[bool]) {
+        assert_eq!(keep.len(), self.len(), "one flag a sample");
+        let size = self.shape.len().max(1);
+        match &mut self.origin {
+            Origin::Images(source) => source.retain(keep),
+            Origin::Memory(data) => {
+                let mut end = 0;
+                for i in (0..keep.len()).filter(|i| keep[*i]) {
+                    data.copy_within(i * size..(i + 1) * size, end);
+                    end += size;
+                }
+                data.truncate(end);
+            }
+        }
+    }
+
     /// The batches of `size` samples that make up the whole set, in order.
     pub fn batches(&self, size: usize) -> impl Iterator<Item = Range<usize>> + use<T> {
         let n = self.len();

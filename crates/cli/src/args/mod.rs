@@ -5,6 +5,7 @@ pub mod fit;
 pub mod influence;
 pub mod nn;
 pub mod report;
+pub mod update;
 pub mod values;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use fit::{CompareArgs, FitArgs};
 use influence::{ExplainArgs, RankArgs};
 use nn::NetCommand;
 use report::ReportArgs;
+use update::{AddArgs, ForgetArgs};
 use values::{backbone, bytes, count};
 
 const EXAMPLES: &str = "\
@@ -27,6 +29,8 @@ Examples:
   convextune explain flowers.safetensors new/one.jpg
   convextune rank flowers.safetensors photos/ --by mislabel --top 20
   convextune report flowers.safetensors photos/ -o report.html
+  convextune forget flowers.safetensors photos/ --samples list.txt -o smaller.safetensors
+  convextune add flowers.safetensors more_photos/ -o larger.safetensors
   convextune compare photos/ --backbone efficientnet-lite0
   convextune backbone list
   convextune nn fit data.csv --target class -o model.safetensors
@@ -57,6 +61,10 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Order images by what they tell: informative, badly predicted, mislabelled, doubled, unsure.
     Rank(RankArgs),
+    /// Take training images out of a model, as if it had never seen them.
+    Forget(ForgetArgs),
+    /// Add training images to a model, as if it had seen them from the beginning; classes may be new.
+    Add(AddArgs),
     /// Show what a model file holds and what was proved about it.
     Info(InfoArgs),
     /// Write one self-contained page about a model and the photos that it was fitted on.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use convextune::model_file::{Model, is_convex_network};
+use convextune::update::What;
 
 use super::{nn, summary};
 use crate::args::InfoArgs;
@@ -30,6 +31,18 @@ pub fn run(args: &InfoArgs) -> Result<()> {
         ("target scale", options.alpha.to_string()),
         ("leaky slope", options.leaky_slope.to_string()),
     ];
+    rows.extend(header.changes.iter().map(|change| {
+        let what = match change.what {
+            What::Forgotten => "forgotten",
+            What::Added => "added",
+        };
+        let certified = if change.certified {
+            ""
+        } else {
+            ", not certified"
+        };
+        (what, format!("{} images{certified}", change.samples))
+    }));
     rows.extend(summary::rows(&header.report));
     rows.push(("classes", header.classes.join(", ")));
     print(&pairs(&rows))

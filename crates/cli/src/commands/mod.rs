@@ -1,10 +1,12 @@
 //! One module a command: run what was resolved, print what came out.
 
+pub mod add;
 pub mod backbone;
 pub mod compare;
 pub mod evaluate;
 pub mod explain;
 pub mod fit;
+pub mod forget;
 pub mod info;
 pub mod nn;
 pub mod predict;
@@ -13,6 +15,7 @@ pub mod report;
 pub mod spectrum;
 mod summary;
 pub mod tune;
+mod update;
 
 use std::path::PathBuf;
 

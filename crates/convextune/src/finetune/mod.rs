@@ -16,7 +16,7 @@ pub use checkpoints::{Checkpoint, CheckpointView, Checkpoints, NoCheckpoints};
 pub use descent::{Descent, DescentPoint};
 pub use head_only::{HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted};
 pub use lqf::{LqfFit, LqfModel, LqfRecord, TrainingSet, fit_lqf};
-pub(crate) use lqf::{first_trainable, sizes, split_frozen};
+pub(crate) use lqf::{cost, first_trainable, sizes, split_frozen};
 pub use options::{
     BackboneWeight, FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay,
 };

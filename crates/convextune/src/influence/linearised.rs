@@ -1,9 +1,11 @@
 //! The linearised network of a fitted model over its training samples, as the fit had it.
 
+use std::cell::Cell;
+
 use convextune_model::graph::{Network, NodeId};
 use convextune_model::tensor::Shape;
 use convextune_solve::faer::Mat;
-use convextune_solve::{LinearOperator, Scaled};
+use convextune_solve::{LinearOperator, Scaled, Work};
 
 use crate::error::Error;
 use crate::finetune::{FitOptions, HeadInit, KERNEL_BYTES, Method, split_frozen};
@@ -103,6 +105,8 @@ pub struct Linearised {
     copies: usize,
     scale: f64,
     batch: usize,
+    /// Of everything so far.
+    work: Cell<Work>,
 }
 
 impl Linearised {
@@ -126,6 +130,7 @@ impl Linearised {
             copies: setting.copies,
             scale: setting.scale,
             batch,
+            work: Cell::default(),
         };
         if let Some(samples) = this.frozen(&this.samples, reporter)? {
             this.samples = samples;
@@ -160,7 +165,23 @@ impl Linearised {
         reporter: &dyn Reporter,
         f: impl FnOnce(&Linearization<'_>) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        f(&self.over(&self.samples, reporter)?)
+        let lin = self.over(&self.samples, reporter)?;
+        let result = f(&lin);
+        self.work.set(self.work.get() + lin.work());
+        result
+    }
+
+    /// Work over the training samples so far; the frozen stages are not counted.
+    pub fn work(&self) -> Work {
+        self.work.get()
+    }
+
+    /// Keeps the training samples for which `keep` is true, in their order.
+    ///
+    /// # Panics
+    /// When `keep` does not have one flag a sample.
+    pub fn retain(&mut self, keep: &[bool]) {
+        self.samples.retain(keep);
     }
 
     fn over<'a>(

@@ -24,9 +24,8 @@ pub(super) fn find(
     dataset: Dataset,
 ) -> Result<(Vec<Item>, Vec<Item>), Error> {
     let prefix = name_prefix(&dataset.train);
-    let held_out = dataset.held_out.len();
     let mut candidates = of_model(header, dataset.held_out, &dataset.classes);
-    let held_out = candidates.len().min(held_out);
+    let held_out = candidates.len();
     candidates.extend(of_model(header, dataset.train, &dataset.classes));
     for more in header.added_folders.iter().map(PathBuf::from) {
         if more.is_dir() {

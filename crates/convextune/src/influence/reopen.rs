@@ -58,9 +58,8 @@ pub(crate) fn find(
         SplitOrigin::Seeded { fraction, seed } => (Holdout::Fraction(*fraction), *seed),
     };
     let dataset = Dataset::open(&folder, holdout, seed)?;
-    let source = |items, skip| {
-        ImageSource::new(items, header.transform.clone(), options.cache_memory, skip)
-    };
+    let source =
+        |items, skip| ImageSource::new(items, header.transform.clone(), options.cache_memory, skip);
     if let Some(members) = &header.training_images {
         let (train, held_out) = members::find(header, members, &folder, dataset)?;
         let train = source(train, false);

@@ -39,38 +39,84 @@ impl fmt::Display for Fingerprint {
 /// # Errors
 /// A file that cannot be read; a label without a class.
 pub fn fingerprint(items: &[Item], classes: &[String]) -> Result<Fingerprint, ImagesError> {
-    let mut entries = items
-        .par_iter()
-        .map(|item| {
-            let class = classes.get(item.label).ok_or(ImagesError::OutOfRange {
-                index: item.label,
-                len: classes.len(),
-            })?;
-            let content = hash_file(&item.path)
-                .map_err(|error| ImagesError::image(&item.path, error.into()))?;
-            Ok((item.name.as_str(), class.as_str(), content))
-        })
-        .collect::<Vec<_>>()
-        .into_iter()
-        .collect::<Result<Vec<_>, ImagesError>>()?;
+    let mut entries = entries(items, classes)?;
     entries.sort_unstable();
-
     let mut hash = Sha256::new_with_prefix("convextune images 1\n");
-    for (name, class, content) in entries {
-        for text in [name, class] {
+    for entry in &entries {
+        entry.feed(&mut hash);
+    }
+    Ok(Fingerprint(digits(&hash.finalize())))
+}
+
+/// What names one image: see [`digests`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageDigest {
+    /// SHA-256 over its name, class and contents, as [`fingerprint`] takes them: whether it is a
+    /// certain image of a training set.
+    pub member: String,
+    /// SHA-256 of the file, as other programs compute it.
+    pub content: String,
+}
+
+/// The digests of `items` with class names `classes`, in their order. Every file is read once.
+///
+/// # Errors
+/// As [`fingerprint`].
+pub fn digests(items: &[Item], classes: &[String]) -> Result<Vec<ImageDigest>, ImagesError> {
+    let digest = |entry: &Entry<'_>| {
+        let mut hash = Sha256::new_with_prefix("convextune image 1\n");
+        entry.feed(&mut hash);
+        ImageDigest {
+            member: digits(&hash.finalize()),
+            content: digits(&entry.content),
+        }
+    };
+    Ok(entries(items, classes)?.iter().map(digest).collect())
+}
+
+/// What a fingerprint says about one image.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Entry<'a> {
+    name: &'a str,
+    class: &'a str,
+    content: [u8; 32],
+}
+
+impl Entry<'_> {
+    fn feed(&self, hash: &mut Sha256) {
+        for text in [self.name, self.class] {
             // The length in front keeps ("ab", "c") and ("a", "bc") apart.
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text);
         }
-        hash.update(content);
+        hash.update(self.content);
     }
-    let mut digits = String::with_capacity(64);
-    for byte in hash.finalize() {
-        for half in [byte >> 4, byte & 15] {
-            digits.push(char::from(b"0123456789abcdef"[usize::from(half)]));
-        }
-    }
-    Ok(Fingerprint(digits))
+}
+
+fn entries<'a>(items: &'a [Item], classes: &'a [String]) -> Result<Vec<Entry<'a>>, ImagesError> {
+    let entry = |item: &'a Item| {
+        let class = classes.get(item.label).ok_or(ImagesError::OutOfRange {
+            index: item.label,
+            len: classes.len(),
+        })?;
+        let content =
+            hash_file(&item.path).map_err(|error| ImagesError::image(&item.path, error.into()))?;
+        Ok(Entry {
+            name: &item.name,
+            class,
+            content,
+        })
+    };
+    let entries: Vec<Result<_, ImagesError>> = items.par_iter().map(entry).collect();
+    entries.into_iter().collect()
+}
+
+/// Hexadecimal.
+fn digits(bytes: &[u8]) -> String {
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves
+        .map(|half| char::from(b"0123456789abcdef"[usize::from(half)]))
+        .collect()
 }
 
 fn hash_file(path: &Path) -> io::Result<[u8; 32]> {

@@ -29,7 +29,7 @@ mod testing;
 
 pub use dataset::{Dataset, Holdout, Split, SplitOrigin};
 pub use error::{ImageProblem, ImagesError};
-pub use fingerprint::{Fingerprint, fingerprint};
+pub use fingerprint::{Fingerprint, ImageDigest, digests, fingerprint};
 pub use folder::{ImageFolder, Item, list_images};
 pub use source::ImageSource;
 pub use thumbnail::Thumbnail;

@@ -203,16 +203,35 @@ impl ImageSource {
         Ok(result)
     }
 
-    /// Removes the items with a problem. Kept squares move up with their items; slots that
-    /// become free are filled by later loads.
+    /// Keeps the images for which `keep` is true, in their order; the others' decoded squares are
+    /// given up.
+    ///
+    /// # Panics
+    /// If `keep` is not of length [`Self::len`].
+    pub fn retain(&mut self, keep: &[bool]) {
+        assert_eq!(keep.len(), self.len(), "one flag an image");
+        let mut flags = keep.iter().copied();
+        self.take_out(|_| (!flags.next().unwrap_or(true)).then_some(()));
+    }
+
+    /// Removes the items with a problem.
     fn remove(&mut self, problems: Vec<Option<ImageProblem>>) {
+        let mut problems = problems.into_iter();
+        for (item, problem) in self.take_out(|_| problems.next().flatten()) {
+            self.skipped.push((item.path, problem));
+        }
+    }
+
+    /// Takes out the items for which `reason` gives one. Kept squares move up with their items; slots
+    /// that become free are filled by later loads.
+    fn take_out<R>(&mut self, mut reason: impl FnMut(&Item) -> Option<R>) -> Vec<(Item, R)> {
         let slots = self.kept.len();
         let mut kept = std::mem::take(&mut self.kept).into_iter();
-        let items = std::mem::take(&mut self.items);
-        for (item, problem) in items.into_iter().zip(problems) {
+        let mut out = Vec::new();
+        for item in std::mem::take(&mut self.items) {
             let slot = kept.next();
-            if let Some(problem) = problem {
-                self.skipped.push((item.path, problem));
+            if let Some(reason) = reason(&item) {
+                out.push((item, reason));
             } else {
                 self.items.push(item);
                 self.kept.extend(slot);
@@ -220,6 +239,7 @@ impl ImageSource {
         }
         self.kept
             .resize_with(slots.min(self.items.len()), OnceLock::new);
+        out
     }
 }
 

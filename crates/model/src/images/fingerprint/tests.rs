@@ -55,11 +55,17 @@ fn the_definition_is_pinned() {
         name: "k/x.png".to_owned(),
         label: 0,
     };
-    let found = fingerprint(&[item], &["k".to_owned()]).unwrap();
+    let (items, classes) = ([item], ["k".to_owned()]);
+    let found = fingerprint(&items, &classes).unwrap();
     assert_eq!(
         found.to_string(),
         "36c7507e876f87d63b4bbe138a5d08d02f1ddbf4706ee5a4f720dc5fb6a94836"
     );
+    let digest = ImageDigest {
+        member: "338dd36f8efa00eb99a4d2b8f44bfaa81103ad835ebfb07c24a6f528bb83d8c7".to_owned(),
+        content: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".to_owned(),
+    };
+    assert_eq!(digests(&items, &classes).unwrap(), [digest]);
 }
 
 #[test]

@@ -75,6 +75,23 @@ fn the_first_images_are_kept_and_no_more_than_fit() {
 }
 
 #[test]
+fn retained_images_move_up_with_their_squares() {
+    for cache in [0, 5 * VALUES, 8 * VALUES] {
+        let (dir, mut source) = eight(cache, false);
+        source.preload(&|_, _| ()).unwrap();
+        source.retain(&[true, false, true, false, false, true, true, true]);
+        assert_eq!(source.labels(), [0, 0, 1, 1, 1]);
+        let mut batch = Vec::new();
+        source.load_range(0..5, &mut batch).unwrap();
+        assert_eq!(reds(&batch), [0.0, 2.0, 1.0, 2.0, 3.0]);
+        if cache > 5 * VALUES {
+            drop(dir);
+            source.load_range(0..5, &mut batch).unwrap();
+        }
+    }
+}
+
+#[test]
 fn kept_and_fresh_images_are_the_same() {
     let (_first, fresh) = eight(0, false);
     let (_second, mut kept) = eight(usize::MAX, false);

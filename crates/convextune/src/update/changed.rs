@@ -1,0 +1,164 @@
+//! The model over a changed training set, its header and its figures.
+
+use std::time::Instant;
+
+use convextune_model::images::{ImageSource, Item, digests, fingerprint};
+
+use super::minimum::{DualSolution, Minimum, minimum};
+use super::{Change, What, head_is_fitted};
+use crate::error::Error;
+use crate::finetune::{
+    LqfModel, Method, Plan, PreconditionerChoice, SolverChoice, cost, error_rate,
+};
+use crate::influence::{Linearised, Setting};
+use crate::job::decode;
+use crate::model_file::{HEAD, Header, Model};
+use crate::progress::Reporter;
+use crate::report::{FitReport, peak_memory};
+use crate::samples::Samples;
+
+/// A changed training set and the exact solution over it.
+pub(super) struct Changed {
+    pub setting: Setting,
+    pub linearised: Linearised,
+    pub solution: DualSolution,
+    /// Class names.
+    pub classes: Vec<String>,
+    /// The training images, in the order of `linearised`.
+    pub items: Vec<Item>,
+    /// Images to test on; may be empty.
+    pub held_out: Vec<Item>,
+    pub what: What,
+    /// How many images were put in or taken out.
+    pub count: usize,
+    pub begin: Instant,
+    /// Bytes of decoded images to keep in memory.
+    pub cache_memory: usize,
+}
+
+impl Changed {
+    /// Solves, and writes the new header from the old one.
+    ///
+    /// # Errors
+    /// When an image cannot be read.
+    pub fn model(self, old: &Header, reporter: &dyn Reporter) -> Result<Model, Error> {
+        let kernel_cost = cost(self.linearised.work());
+        let solved = minimum(
+            &self.linearised,
+            &self.setting,
+            &self.solution,
+            &old.options,
+            reporter,
+        )?;
+        let mut training_images: Vec<String> = digests(&self.items, &self.classes)?
+            .into_iter()
+            .map(|digest| digest.member)
+            .collect();
+        training_images.sort_unstable();
+        let mut changes = old.changes.clone();
+        changes.push(Change {
+            what: self.what,
+            samples: self.count,
+            certified: !head_is_fitted(old)
+                && solved.certificate.relative_gradient_norm <= old.options.tolerance,
+        });
+        let header = Header {
+            training_set: fingerprint(&self.items, &self.classes)?.to_string(),
+            training_images: Some(training_images),
+            changes,
+            report: self.report(&old.report, &solved, kernel_cost),
+            classes: self.classes,
+            ..old.clone()
+        };
+        let body = body(&self.setting, old.options.method, &solved);
+        let mut model = Model { header, body };
+        let report = &mut model.header.report;
+        report.seconds = self.begin.elapsed().as_secs_f64();
+        test(&mut model, self.held_out, self.cache_memory, reporter)?;
+        model.header.report.peak_memory_bytes = peak_memory();
+        Ok(model)
+    }
+
+    fn report(&self, old: &FitReport, solved: &Minimum, kernel_cost: f64) -> FitReport {
+        let labels: Vec<usize> = self.items.iter().map(|item| item.label).collect();
+        let work = self.linearised.work();
+        let honest = self.solution.leave_one_out();
+        FitReport {
+            classes: self.classes.len(),
+            train_samples: labels.len(),
+            train_error: error_rate(&solved.outputs, &labels),
+            leave_one_out_error: honest.map(|outputs| error_rate(&outputs, &labels)),
+            objective: solved.certificate.objective,
+            relative_gradient_norm: solved.certificate.relative_gradient_norm,
+            suboptimality_bound_relative: solved.certificate.suboptimality_bound_relative,
+            status: solved.status,
+            weight_decay: self.setting.lambda / labels.len() as f64,
+            backbone_share: None,
+            kernel_mean_diagonal: old.plan.map(|_| self.solution.mean_diagonal),
+            plan: old.plan.map(|plan| Plan {
+                solver: SolverChoice::Dual,
+                precondition: PreconditionerChoice::None,
+                expected_cost: 0.0,
+                ..plan
+            }),
+            iterations: solved.iterations,
+            passes: work.passes,
+            jvps: work.jvps,
+            vjps: work.vjps,
+            solver_work: solved.solver_work,
+            preconditioner_cost: kernel_cost,
+            prior_cost: 0.0,
+            ..old.clone()
+        }
+    }
+}
+
+/// The model's numbers, rounded as its file will hold them.
+pub(super) fn body(setting: &Setting, method: Method, solved: &Minimum) -> LqfModel {
+    let u: Vec<f32> = solved.u.iter().map(|u| *u as f32).collect();
+    let bias = solved.bias.iter().map(|b| f64::from(*b as f32)).collect();
+    if method == Method::Lqf {
+        return LqfModel {
+            network: setting.network.clone(),
+            first_trainable: setting.first_trainable,
+            u,
+            bias,
+            keep_f0: setting.keep_f0,
+        };
+    }
+    let network = &setting.network;
+    let features = network.truncated(network.graph().output() - 1);
+    let network = features.with_head(HEAD, setting.classes, &u);
+    LqfModel {
+        first_trainable: network.graph().output(),
+        network,
+        u: Vec::new(),
+        bias,
+        keep_f0: true,
+    }
+}
+
+/// Adds the test accuracy to the report.
+fn test(
+    model: &mut Model,
+    items: Vec<Item>,
+    cache_memory: usize,
+    reporter: &dyn Reporter,
+) -> Result<(), Error> {
+    let report = &mut model.header.report;
+    (report.test_samples, report.test_error, report.accuracy) = (items.len(), None, None);
+    if items.is_empty() {
+        return Ok(());
+    }
+    reporter.stage("test", 2 * items.len() as u64);
+    let skip = !report.skipped.is_empty();
+    let transform = model.header.transform.clone();
+    let mut source = ImageSource::new(items, transform, cache_memory, skip);
+    decode(&mut source, reporter)?;
+    let labels = source.labels();
+    let error = error_rate(&model.outputs(&Samples::images(source), reporter)?, &labels);
+    let report = &mut model.header.report;
+    report.test_samples = labels.len();
+    (report.test_error, report.accuracy) = (Some(error), Some(1.0 - error));
+    Ok(())
+}

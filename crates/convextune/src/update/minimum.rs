@@ -1,0 +1,220 @@
+//! From a dual point to a certified minimum.
+
+use std::ops::ControlFlow;
+
+use convextune_solve::faer::linalg::matmul::matmul;
+use convextune_solve::faer::linalg::solvers::{Llt, Solve};
+use convextune_solve::faer::{Accum, Mat, MatRef, Side, get_global_parallelism};
+use convextune_solve::quadratic::{
+    Columns, PcgOptions, Preconditioner, RidgeProblem, Start, solve_dual,
+};
+use convextune_solve::{
+    Centred, Certificate, LinearOperator, Progress, Scaled, SolveError, Status, Work,
+};
+
+use crate::error::Error;
+use crate::finetune::FitOptions;
+use crate::influence::{Dual, Linearised, Setting};
+use crate::linearize::Copies;
+use crate::progress::Reporter;
+
+/// The exact solution of the dual system over a training set: N samples, q rows each, p columns of
+/// targets (see [`Dual`]).
+pub(super) struct DualSolution {
+    /// a, `Nq x p`.
+    pub a: Mat<f64>,
+    /// M, `Nq x Nq`.
+    pub inverse: Mat<f64>,
+    /// T, `Nq x p`.
+    pub target: Mat<f64>,
+    /// q.
+    pub rows: usize,
+    /// Lambda.
+    pub lambda: f64,
+    /// Mean diagonal of the centred kernel.
+    pub mean_diagonal: f64,
+}
+
+impl DualSolution {
+    /// Over all samples of `dual`.
+    pub fn of(dual: &Dual) -> Self {
+        let all: Vec<usize> = (0..dual.samples()).collect();
+        Self {
+            a: dual.a().to_owned(),
+            inverse: dual.inverse().to_owned(),
+            target: dual.target().to_owned(),
+            rows: dual.rows(),
+            lambda: dual.lambda(),
+            mean_diagonal: mean_diagonal(dual.kernel(), dual.rows(), &all),
+        }
+    }
+
+    /// Over the samples of `dual` that are not in `group`, in their order (equation 1 of the module).
+    ///
+    /// # Errors
+    /// When `group` names a sample twice or one that is not there, or nothing is left.
+    pub fn without(dual: &Dual, group: &[usize]) -> Result<Self, Error> {
+        let removal = dual.removed(group)?;
+        let q = dual.rows();
+        let kept: Vec<usize> = (0..dual.samples()).filter(|i| !group.contains(i)).collect();
+        let (r, g) = (rows_of(&kept, q), rows_of(group, q));
+        let m = dual.inverse();
+        let part = |rows: &[usize], columns: &[usize]| {
+            Mat::from_fn(rows.len(), columns.len(), |i, j| m[(rows[i], columns[j])])
+        };
+        let within = part(&g, &g);
+        let factor = Llt::new(within.as_ref(), Side::Lower).map_err(|e| {
+            let (what, reason) = ("Cholesky of a leave-out block", format!("{e:?}"));
+            SolveError::Factorisation { what, reason }
+        })?;
+        let (mut inverse, across) = (part(&r, &r), part(&r, &g));
+        matmul(
+            inverse.as_mut(),
+            Accum::Add,
+            across.as_ref(),
+            factor.solve(across.transpose()).as_ref(),
+            -1.0,
+            get_global_parallelism(),
+        );
+        let (a, target, p) = (dual.a(), dual.target(), dual.target().ncols());
+        Ok(Self {
+            a: Mat::from_fn(r.len(), p, |i, c| a[(r[i], c)] - removal.dual[(r[i], c)]),
+            inverse,
+            target: Mat::from_fn(r.len(), p, |i, c| target[(r[i], c)]),
+            rows: q,
+            lambda: dual.lambda(),
+            mean_diagonal: mean_diagonal(dual.kernel(), q, &kept),
+        })
+    }
+
+    /// The outputs `f_{-i}(x_i)` of the fit without each sample, `N x C`, where there is one row a
+    /// sample: `t_i - a_i / M_ii`.
+    pub fn leave_one_out(&self) -> Option<Mat<f64>> {
+        let output = |i, c| self.target[(i, c)] - self.a[(i, c)] / self.inverse[(i, i)];
+        (self.rows == 1).then(|| Mat::from_fn(self.a.nrows(), self.a.ncols(), output))
+    }
+}
+
+/// Rows of samples.
+fn rows_of(samples: &[usize], q: usize) -> Vec<usize> {
+    samples.iter().flat_map(|i| i * q..(i + 1) * q).collect()
+}
+
+/// Mean diagonal of a kernel of which some samples are taken, centred by their mean.
+fn mean_diagonal(kernel: MatRef<'_, f64>, q: usize, samples: &[usize]) -> f64 {
+    let n = samples.len() as f64;
+    let of_class = |c: usize| {
+        let row = |i: &usize| i * q + c;
+        let trace: f64 = samples.iter().map(|i| kernel[(row(i), row(i))]).sum();
+        let column = |j: &usize| {
+            samples
+                .iter()
+                .map(|i| kernel[(row(i), row(j))])
+                .sum::<f64>()
+        };
+        (trace - samples.iter().map(column).sum::<f64>() / n) / n
+    };
+    (0..q).map(of_class).sum::<f64>() / q as f64
+}
+
+/// The minimum over the samples of a linearised network.
+pub(super) struct Minimum {
+    /// u; weight-major where every class has a copy.
+    pub u: Vec<f64>,
+    /// b, length C.
+    pub bias: Vec<f64>,
+    /// Outputs on the training samples, `N x C`.
+    pub outputs: Mat<f64>,
+    /// Computed at u by fresh products.
+    pub certificate: Certificate,
+    pub status: Status,
+    /// Of the conjugate gradients; 0 where the dual solution was good enough.
+    pub iterations: usize,
+    /// Of the certificate and the conjugate gradients.
+    pub solver_work: Work,
+}
+
+/// The weights, bias and outputs that belong to `solution`, certified over the samples of `linearised`;
+/// and conjugate gradients from there where the certificate misses the tolerance.
+///
+/// # Errors
+/// When a sample cannot be read or the samples are not those of the solution.
+pub(super) fn minimum(
+    linearised: &Linearised,
+    setting: &Setting,
+    solution: &DualSolution,
+    options: &FitOptions,
+    reporter: &dyn Reporter,
+) -> Result<Minimum, Error> {
+    linearised.with(reporter, |lin| {
+        let jacobian = Copies::new(lin, setting.copies)?;
+        let scaled = Scaled::new(&jacobian, jacobian.backbone_range(), setting.scale)?;
+        let centred = Centred::new(&scaled, setting.classes)?;
+        let target = row_major(&solution.target);
+        let problem = RidgeProblem::new(&centred, centred.target(&target)?, setting.lambda)?;
+        let a = row_major(&solution.a);
+        reporter.stage("certificate", 4 * lin.samples().len() as u64);
+        let (mut v, mut certificate) = Certificate::compute_dual(&problem, &a)?;
+        let (mut status, mut iterations) = (Status::Converged, 0);
+        if certificate.relative_gradient_norm > options.tolerance {
+            reporter.stage("solver", 0);
+            let pcg = PcgOptions {
+                tolerance: options.tolerance,
+                max_iterations: options.max_passes / 2,
+            };
+            let mut observer = |progress: &Progress<'_>| {
+                reporter.iteration(&progress.record);
+                ControlFlow::Continue(())
+            };
+            let columns = Columns(solution, solution.a.ncols());
+            let solved = solve_dual(&problem, &columns, &pcg, Start::Warm(a), &mut observer)?;
+            (status, iterations) = (solved.status, solved.iterations);
+            (v, certificate) = (solved.x, solved.certificate);
+        }
+        let solver_work = lin.work();
+        scaled.scale(&mut v);
+        reporter.stage("training error", lin.samples().len() as u64);
+        let (f0, ju) = jacobian.outputs_at(&v)?;
+        let (n, classes) = (lin.samples().len(), setting.classes);
+        let mean = |c: usize| {
+            let rows = (c..n * classes).step_by(classes);
+            rows.map(|r| target[r] - ju[r]).sum::<f64>() / n as f64
+        };
+        let bias: Vec<f64> = (0..classes).map(mean).collect();
+        let output = |i: usize, c: usize| {
+            let r = i * classes + c;
+            ju[r] + bias[c] + if setting.keep_f0 { f0[r] } else { 0.0 }
+        };
+        Ok(Minimum {
+            outputs: Mat::from_fn(n, classes, output),
+            u: v,
+            bias,
+            certificate,
+            status,
+            iterations,
+            solver_work,
+        })
+    })
+}
+
+fn row_major(m: &Mat<f64>) -> Vec<f64> {
+    let p = m.ncols();
+    (0..m.nrows() * p).map(|k| m[(k / p, k % p)]).collect()
+}
+
+/// `(P K P + Lambda I)^-1 = M + B B'/(N Lambda)`.
+impl Preconditioner for DualSolution {
+    fn dim(&self) -> usize {
+        self.inverse.nrows()
+    }
+
+    fn apply(&self, r: &[f64], z: &mut [f64]) {
+        let (q, n) = (self.rows, r.len() / self.rows);
+        let image = &self.inverse * Mat::from_fn(r.len(), 1, |i, _| r[i]);
+        let sum = |c: usize| r.iter().skip(c).step_by(q).sum::<f64>();
+        let sums: Vec<f64> = (0..q).map(sum).collect();
+        for (i, z) in z.iter_mut().enumerate() {
+            *z = image[(i, 0)] + sums[i % q] / (n as f64 * self.lambda);
+        }
+    }
+}
