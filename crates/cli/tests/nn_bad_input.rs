@@ -63,10 +63,6 @@ fn wrong_usage() {
                 "--loss + regression takes squared",
             ),
             case(
-                "nn fit prices.csv --target price --lambda 1 --loss squared-hinge",
-                "--loss + price + --task classification",
-            ),
-            case(
                 "nn fit data.csv --target class --lambda NaN",
                 "--lambda + finite",
             ),
@@ -159,6 +155,10 @@ fn tables_that_cannot_be_learned_from() {
             case(
                 "nn fit data.csv --target class --task regression --lambda 1",
                 "data.csv + `class` + not a number",
+            ),
+            case(
+                "nn fit prices.csv --target price --lambda 1 --loss squared-hinge",
+                "loss + price + --task classification",
             ),
             case(&good("--gates all"), "patterns + --gates N"),
         ],

@@ -11,6 +11,7 @@ use common::cases::{case, check, fit_model};
 use common::page::{NASTY, problems, record, sample};
 use common::{Place, listing, text};
 use convextune::page::{Contents, render};
+use serde_json::Value;
 
 const SECTIONS: [&str; 10] = [
     "certificate",
@@ -156,11 +157,17 @@ fn a_page_is_written_about_a_model_and_its_folder() {
     );
     let page = fs::read_to_string(place.path("report.html")).unwrap();
     assert_eq!(problems(&page), Vec::<String>::new());
-    for section in ["certificate", "confusion", "classes", "data", "model"] {
+    for section in [
+        "certificate",
+        "confusion",
+        "classes",
+        "informative",
+        "spectrum",
+        "weight-decay",
+        "data",
+        "model",
+    ] {
         assert!(has(&page, section), "{section}");
-    }
-    for section in ["informative", "labels", "spectrum", "weight-decay"] {
-        assert!(!has(&page, section), "{section} has no data yet");
     }
     for part in [
         "Report on m.safetensors",
@@ -204,10 +211,22 @@ fn the_json_has_what_the_page_shows() {
         serde_json::json!({"class": "blue", "train": 6, "test": 0})
     );
     let page = fs::read_to_string(place.path("r.html")).unwrap();
+    let shown = |key: &str| report[key]["items"].as_array().map_or(0, Vec::len);
+    let lengths = |item: &Value, keys: &[&str]| -> usize {
+        keys.iter()
+            .map(|k| item[*k].as_array().unwrap().len())
+            .sum()
+    };
+    let items = |key: &str| report[key]["items"].as_array().unwrap().iter();
+    let beside: usize = items("errors").map(|e| lengths(e, &["responsible"])).sum();
+    let informative: usize = items("informative")
+        .map(|i| lengths(i, &["most", "least"]))
+        .sum();
+    assert!(beside > 0 && informative == 3 * 6, "{report}");
     assert_eq!(
-        page.matches("<img ").count() as u64,
-        total,
-        "a picture for every error"
+        page.matches("<img ").count(),
+        shown("errors") + beside + informative + shown("suspects"),
+        "a picture for every image"
     );
     assert!(
         !report.to_string().contains("base64"),

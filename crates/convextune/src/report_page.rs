@@ -7,16 +7,14 @@
 
 use std::path::PathBuf;
 
-use convextune_model::images::{
-    Dataset, Holdout, ImageSource, ImagesError, Item, SplitOrigin, Thumbnail, fingerprint,
-};
+use convextune_model::images::{ImageSource, ImagesError, Item, Thumbnail};
 use convextune_solve::faer::Mat;
 use rayon::prelude::*;
 
 use crate::error::Error;
 use crate::finetune::{Method, predicted};
 use crate::influence::Posterior;
-use crate::job::{decode, labelled};
+use crate::job::{ReadOptions, decode, find, labelled};
 use crate::model_file::Model;
 use crate::page::words;
 use crate::page::{
@@ -98,33 +96,19 @@ impl<'a> Gathered<'a> {
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
         let header = &model.header;
-        let (holdout, seed) = match &header.split {
-            SplitOrigin::Folders { .. } => (Holdout::Auto, 0),
-            SplitOrigin::Seeded { fraction, seed } => (Holdout::Fraction(*fraction), *seed),
-            SplitOrigin::Nothing => (Holdout::Nothing, 0),
+        let read = ReadOptions {
+            folder: Some(options.folder.clone()),
+            cache_memory: options.cache_memory,
         };
-        let holdout = if options.test.is_some() && matches!(holdout, Holdout::Auto) {
-            Holdout::Nothing
-        } else {
-            holdout
-        };
-        let dataset = Dataset::open(&options.folder, holdout, seed)?;
-        let mut skipped = Vec::new();
-        let train = if options.skip_unreadable {
-            reporter.stage("training images", dataset.train.len() as u64);
-            let source = source(dataset.train, model, options, reporter, &mut skipped)?;
-            source.items().to_vec()
-        } else {
-            dataset.train
-        };
-        check_training_set(model, options, &train, &dataset.classes)?;
+        let found = find(header, &read, reporter)?;
         let (on, items) = match &options.test {
             Some(folder) => (
                 folder.display().to_string(),
                 labelled(folder, &header.classes)?,
             ),
-            None => (words::held_out(&header.split), dataset.held_out),
+            None => (words::held_out(&header.split), found.held_out),
         };
+        let (train, skipped) = (found.train.items().to_vec(), header.report.skipped.clone());
         let mut gathered = Self {
             model,
             train,
@@ -255,39 +239,6 @@ fn source(
     let left_out = source.skipped().iter();
     skipped.extend(left_out.map(|(path, why)| format!("{}: {why}", path.display())));
     Ok(source)
-}
-
-/// That the folder's training set is the model's.
-fn check_training_set(
-    model: &Model,
-    options: &PageOptions,
-    train: &[Item],
-    classes: &[String],
-) -> Result<(), Error> {
-    let header = &model.header;
-    let found = fingerprint(train, classes)?.to_string();
-    if found == header.training_set {
-        return Ok(());
-    }
-    let skip = if options.skip_unreadable || header.report.skipped.is_empty() {
-        ""
-    } else {
-        ", and --skip-unreadable as at the fit, which left images out"
-    };
-    Err(Error::Usage(format!(
-        "{}: its training images are not those that the model was fitted on ({} of SHA-256 {}..., the \
-         model's {} are {}...); give the folder as it was at the fit{skip}",
-        options.folder.display(),
-        train.len(),
-        short(&found),
-        header.report.train_samples,
-        short(&header.training_set),
-    )))
-}
-
-/// The beginning of a fingerprint.
-fn short(digits: &str) -> &str {
-    digits.get(..12).unwrap_or(digits)
 }
 
 fn model_card(model: &Model) -> ModelCard {

@@ -1,7 +1,8 @@
 //! `convextune add`.
 
 use anyhow::Result;
-use convextune::influence::{ReadOptions, quadratic_model};
+use convextune::influence::quadratic_model;
+use convextune::job::ReadOptions;
 use convextune::progress::Reporter;
 use convextune::update::{AddOptions, add};
 use serde::Serialize;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use convextune::finetune::predicted;
-use convextune::influence::{Posterior, Queries, ReadOptions, quadratic_model};
+use convextune::influence::{Posterior, Queries, quadratic_model};
+use convextune::job::ReadOptions;
 use convextune::model_file::Model;
 use convextune_model::images::{Item, list_images};
 use convextune_solve::faer::Mat;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use convextune::influence::{ReadOptions, quadratic_model};
+use convextune::influence::quadratic_model;
+use convextune::job::ReadOptions;
 use convextune::update::{Manifest, SampleList, forget};
 use serde::Serialize;
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use convextune::influence::{Posterior, ReadOptions};
+use convextune::influence::Posterior;
+use convextune::job::ReadOptions;
 use convextune::progress::Reporter;
 use convextune_model::images::{ImageFolder, ImagesError, Item, list_images};
 use serde::Serialize;

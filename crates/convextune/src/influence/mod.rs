@@ -15,8 +15,6 @@
 
 pub mod dual;
 mod linearised;
-mod members;
-mod reopen;
 mod scores;
 #[cfg(test)]
 mod tests;
@@ -29,7 +27,7 @@ use convextune_solve::faer::Mat;
 use crate::error::Error;
 use crate::finetune::features::targets;
 use crate::finetune::{LARGEST_COMMON, LARGEST_KERNEL, error_rate, honest_samples};
-use crate::job::decode;
+use crate::job::{ReadOptions, decode, read};
 use crate::model_file::{Model, is_convex_network};
 use crate::progress::Reporter;
 use crate::samples::Samples;
@@ -38,9 +36,6 @@ pub use dual::{Dual, Queries, Removal};
 use linearised::check_quadratic;
 pub(crate) use linearised::head_has_seen_labels;
 pub use linearised::{Linearised, Setting};
-pub(crate) use members::{added_images, name_prefix};
-pub use reopen::ReadOptions;
-pub(crate) use reopen::{Found, find};
 pub use scores::{Nearest, Suspicion};
 
 /// Entries of a matrix between training images and queries, at most.
@@ -78,7 +73,7 @@ impl Posterior {
     pub fn of(model: Model, options: &ReadOptions, reporter: &dyn Reporter) -> Result<Self, Error> {
         let setting = Setting::of(&model)?;
         check_size(&setting, model.header.report.train_samples)?;
-        let found = reopen::reopen(&model.header, options, reporter)?;
+        let found = read(&model.header, options, reporter)?;
         let (items, labels) = (found.train.items().to_vec(), found.train.labels());
         let samples = Samples::images(found.train);
         let (linearised, dual) = posterior(&setting, samples, &labels, reporter)?;

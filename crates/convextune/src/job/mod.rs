@@ -16,8 +16,13 @@ use crate::progress::Reporter;
 use crate::samples::Samples;
 
 mod fit;
+mod found;
+mod members;
 mod reopen;
 
+pub use found::ReadOptions;
+pub(crate) use found::{Found, find, read};
+pub(crate) use members::{added_images, name_prefix};
 pub use reopen::Reopen;
 
 /// What to train on, and with which backbone.

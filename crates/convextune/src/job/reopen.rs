@@ -1,11 +1,11 @@
 //! The job that a model came from: its data, found again, and its backbone, from the model file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use convextune_model::backbones::by_name;
-use convextune_model::images::{Dataset, Holdout, ImageSource, Item, SplitOrigin, fingerprint};
+use convextune_model::images::{ImageSource, Item, Split};
 
-use super::{Job, decode, labelled, recorded};
+use super::{Job, ReadOptions, decode, find, labelled, recorded};
 use crate::error::Error;
 use crate::model_file::Model;
 use crate::progress::Reporter;
@@ -37,39 +37,28 @@ impl Job {
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
         let (header, network) = (&model.header, &model.body.network);
-        let dataset = Dataset::open(
-            &options.folder,
-            holdout(&header.split, options),
-            seed(&header.split),
-        )?;
-        if dataset.classes != header.classes {
-            return Err(foreign(&options.folder, "its classes are others"));
-        }
-        let skip = options.skip_unreadable || !header.report.skipped.is_empty();
+        let read = ReadOptions {
+            folder: Some(options.folder.clone()),
+            cache_memory: options.cache_memory,
+        };
+        let found = find(header, &read, reporter)?;
+        let mut train = found.train;
         let held_out = match &options.test {
-            Some(folder) => labelled(folder, &dataset.classes)?,
-            None => dataset.held_out,
+            Some(folder) => labelled(folder, &header.classes)?,
+            None => found.held_out,
         };
-        reporter.stage("images", (dataset.train.len() + held_out.len()) as u64);
-        let share = held_out.len() as f64 / (dataset.train.len() + held_out.len()).max(1) as f64;
-        let open = |items: Vec<Item>, share: f64| -> Result<ImageSource, Error> {
-            let cache = (options.cache_memory as f64 * share) as usize;
-            let mut source = ImageSource::new(items, header.transform.clone(), cache, skip);
-            decode(&mut source, reporter)?;
-            Ok(source)
+        reporter.stage("images", (train.len() + held_out.len()) as u64);
+        decode(&mut train, reporter)?;
+        let skip = options.skip_unreadable || !header.report.skipped.is_empty();
+        let transform = header.transform.clone();
+        let mut test = ImageSource::new(held_out, transform, options.cache_memory, skip);
+        decode(&mut test, reporter)?;
+        let names = |items: &[Item]| items.iter().map(|item| item.name.clone()).collect();
+        let split = Split {
+            origin: header.split.clone(),
+            train: names(train.items()),
+            held_out: names(test.items()),
         };
-        let train = open(dataset.train, 1.0 - share)?;
-        let training_set = fingerprint(train.items(), &header.classes)?.to_string();
-        if training_set != header.training_set {
-            let (found, wanted) = (train.len(), header.report.train_samples);
-            let why = if found == wanted {
-                "a picture was altered or renamed".to_owned()
-            } else {
-                format!("it has {found} of them, and the model was fitted on {wanted}")
-            };
-            return Err(foreign(&options.folder, &why));
-        }
-        let test = open(held_out, share)?;
         let train_labels = train.labels();
         let test = (!test.is_empty()).then(|| {
             let labels = test.labels();
@@ -79,40 +68,14 @@ impl Job {
             backbone: by_name(&header.backbone)?,
             network: network.truncated(network.graph().output() - 1),
             transform: header.transform.clone(),
-            classes: dataset.classes,
-            split: dataset.split,
+            classes: header.classes.clone(),
+            split,
             train: Samples::images(train),
             train_labels,
             test,
-            training_set,
+            training_set: header.training_set.clone(),
             skipped: header.report.skipped.clone(),
             folder: recorded(&options.folder),
         })
     }
-}
-
-/// What the fit held out.
-fn holdout(split: &SplitOrigin, options: &Reopen) -> Holdout {
-    match split {
-        SplitOrigin::Folders { held_out, .. } if options.folder.join(held_out).is_dir() => {
-            Holdout::Auto
-        }
-        SplitOrigin::Folders { .. } | SplitOrigin::Nothing => Holdout::Nothing,
-        SplitOrigin::Seeded { fraction, .. } => Holdout::Fraction(*fraction),
-    }
-}
-
-fn seed(split: &SplitOrigin) -> u64 {
-    match split {
-        SplitOrigin::Seeded { seed, .. } => *seed,
-        SplitOrigin::Folders { .. } | SplitOrigin::Nothing => 0,
-    }
-}
-
-fn foreign(folder: &Path, why: &str) -> Error {
-    Error::Usage(format!(
-        "{}: these are not the training images of the model ({why}); give the folder as it was at the \
-         fit, or fit again",
-        folder.display()
-    ))
 }

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use super::{Gathered, PageOptions};
 use crate::error::Error;
 use crate::finetune::Method;
-use crate::influence::{Posterior, ReadOptions};
-use crate::job::{Job, Reopen};
+use crate::influence::Posterior;
+use crate::job::{Job, ReadOptions, Reopen};
 use crate::page::{
     Curve, DecayPath, Eigenvalues, Informative, Listing, Picture, Scored, Spectrum, Suspect,
 };

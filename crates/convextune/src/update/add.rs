@@ -12,10 +12,9 @@ use super::{Added, What, head_is_fitted};
 use crate::error::Error;
 use crate::finetune::head::random_head;
 use crate::finetune::{HeadInit, Method};
-use crate::influence::{
-    Found, ReadOptions, Setting, added_images, check_size, find, name_prefix, posterior,
-};
+use crate::influence::{Setting, check_size, posterior};
 use crate::job::decode;
+use crate::job::{Found, ReadOptions, added_images, find, name_prefix};
 use crate::model_file::{HEAD, Header, Model};
 use crate::progress::Reporter;
 use crate::samples::Samples;

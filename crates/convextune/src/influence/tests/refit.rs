@@ -97,7 +97,9 @@ fn without(group: &[usize]) -> Vec<usize> {
 
 const GROUPS: [&[usize]; 4] = [&[0], &[7], &[12], &[1, 4, 6, 10]];
 
-/// Products in f32 leave some 1e-6 of an output in every fit: of its change, a few 1e-5.
+/// A fit whose products are in f32 ends some 1e-5 of its outputs away from the minimum, whatever it was
+/// asked for; differences of two fits are therefore judged in units of the outputs. (The formulas
+/// themselves are held against dense algebra in f64 by the other tests.)
 #[test]
 fn a_fit_in_f32_without_samples_is_predicted() {
     for (head_init, keep_f0) in [
@@ -114,8 +116,13 @@ fn a_fit_in_f32_without_samples_is_predicted() {
             let part = fit(&without(group), &options);
             let removal = dual.removed(group).unwrap();
             let predicted = flat(dual.change(&queries, &removal).as_ref());
-            let error = relative_error(&predicted, &minus(&asked(&whole), &asked(&part)));
-            assert!(error < 2e-4, "{head_init:?} {keep_f0} {group:?}: {error:e}");
+            let left = minus(&asked(&whole), &predicted);
+            let error = relative_error(&left, &asked(&part));
+            assert!(error < 1e-4, "{head_init:?} {keep_f0} {group:?}: {error:e}");
+            assert!(
+                relative_error(&asked(&whole), &asked(&part)) > 1e-2,
+                "{group:?} matters"
+            );
             let change = linearised.weights(&removal.dual, &Silent).unwrap();
             let weights = |fit: &LqfFit| {
                 fit.model
@@ -134,7 +141,7 @@ fn a_fit_in_f32_without_samples_is_predicted() {
             &flat(dual.outputs().as_ref()),
             &flat(whole.outputs.as_ref()),
         );
-        assert!(outputs < 1e-5, "{outputs:e}");
+        assert!(outputs < 1e-4, "{outputs:e}");
     }
 }
 

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use convextune_model::images::{Dataset, Holdout, ImageSource, Item, SplitOrigin, fingerprint};
 
-use super::members;
+use super::{decode, members};
 use crate::error::Error;
-use crate::job::decode;
 use crate::model_file::Header;
 use crate::progress::Reporter;
 
@@ -29,7 +28,7 @@ pub(crate) struct Found {
 ///
 /// # Errors
 /// When the folder is not known, or does not hold exactly the training images of the fit.
-pub(super) fn reopen(
+pub(crate) fn read(
     header: &Header,
     options: &ReadOptions,
     reporter: &dyn Reporter,
@@ -40,10 +39,10 @@ pub(super) fn reopen(
     Ok(found)
 }
 
-/// As [`reopen`], but decodes only where the fit left images out, which it must find again.
+/// As [`read`], but decodes only where the fit left images out, which it must find again.
 ///
 /// # Errors
-/// As [`reopen`].
+/// As [`read`].
 pub(crate) fn find(
     header: &Header,
     options: &ReadOptions,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use convextune_model::images::{Dataset, ImageFolder, Item, digests};
 
-use super::reopen::foreign;
+use super::found::foreign;
 use crate::error::Error;
 use crate::model_file::Header;
 
