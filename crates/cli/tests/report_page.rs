@@ -285,7 +285,7 @@ fn unreadable_images_are_left_out_on_request_and_listed() {
         1,
         &[case(
             "report m.safetensors photos -o r.html",
-            "photos + not those + --skip-unreadable",
+            "photos/test/red/bad.png + --skip-unreadable",
         )],
     );
     let report = place.json(&[
@@ -351,7 +351,7 @@ fn what_cannot_be_reported_is_refused() {
             ),
             case(
                 "report m.safetensors other -o r.html",
-                "other + not those that the model was fitted on + SHA-256",
+                "other + not the training images of the model + classes",
             ),
             case(
                 "report m.safetensors photos --test strange -o r.html",

@@ -21,7 +21,7 @@ fn fit(place: &Place, folder: &str, output: &str, more: &[&str]) -> Value {
         "--weights=weights.safetensors",
         "--lambda-total=0.02",
         "--backbone-scale=0.5",
-        "--solver-tolerance=1e-5",
+        "--solver-tolerance=1e-4",
         "--json",
         "-q",
         "-o",
@@ -98,7 +98,7 @@ fn same(place: &Place, one: &str, other: &str, folders: &[&str]) {
         (of(&of_a) - of(&of_b)).abs() / of(&of_b)
     };
     assert!(
-        number("objective") < 1e-5 && number("weight_decay") < 1e-12,
+        number("objective") < 1e-4 && number("weight_decay") < 1e-12,
         "{one}"
     );
     assert!(a.keys().eq(b.keys()));
@@ -115,11 +115,11 @@ fn same(place: &Place, one: &str, other: &str, folders: &[&str]) {
         } else {
             relative_error(&a, &b)
         };
-        assert!(error < 2e-5, "{one} {part}: {error:e}");
+        assert!(error < 1e-4, "{one} {part}: {error:e}");
     }
     let (a, b) = (scores(place, one, folders), scores(place, other, folders));
     let error = relative_error(&a, &b);
-    assert!(error < 2e-5, "{one}: {error:e}");
+    assert!(error < 1e-4, "{one}: {error:e}");
 }
 
 const METHODS: [&[&str]; 3] = [
@@ -300,7 +300,8 @@ fn a_model_with_more_images_is_one_that_saw_them_from_the_beginning() {
         assert_eq!(told["new_classes"], Value::Array(vec!["cyan".into()]));
         assert_eq!(
             (&told["train_samples"], &told["certified"]),
-            (&24.into(), &true.into())
+            (&24.into(), &true.into()),
+            "{more:?} {told}"
         );
         for folder in ["photos/train", "more", "new"] {
             merged(folder);

@@ -108,7 +108,10 @@ impl<'a> Gathered<'a> {
             ),
             None => (words::held_out(&header.split), found.held_out),
         };
-        let (train, skipped) = (found.train.items().to_vec(), header.report.skipped.clone());
+        let train = found.train.items().to_vec();
+        let left_out = found.train.skipped().iter();
+        let skipped = left_out.map(|(path, why)| format!("{}: {why}", path.display()));
+        let skipped = skipped.collect();
         let mut gathered = Self {
             model,
             train,

@@ -72,6 +72,13 @@ impl Posterior {
     /// or there are more of them than the closed form takes.
     pub fn of(model: Model, options: &ReadOptions, reporter: &dyn Reporter) -> Result<Self, Error> {
         let setting = Setting::of(&model)?;
+        if setting.keep_f0 {
+            return Err(Error::Usage(
+                "the model was fitted with --keep-f0, and what the network itself says is no part of what is \
+                 explained here; fit without it"
+                    .into(),
+            ));
+        }
         check_size(&setting, model.header.report.train_samples)?;
         let found = read(&model.header, options, reporter)?;
         let (items, labels) = (found.train.items().to_vec(), found.train.labels());
