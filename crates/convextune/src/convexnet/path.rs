@@ -207,9 +207,10 @@ impl Validated {
         let mut warm: Vec<Neuron> = Vec::new();
         for (k, lambda) in self.lambdas.iter().enumerate() {
             let start = Instant::now();
-            let tolerance = match k == self.best {
-                true => self.program.options.tolerance,
-                false => ROUGH.max(self.program.options.tolerance),
+            let tolerance = if k == self.best {
+                self.program.options.tolerance
+            } else {
+                ROUGH.max(self.program.options.tolerance)
             };
             let solution = self.program.solve(*lambda, tolerance, &warm, reporter)?;
             let (mean, deviation) = self.errors[k];

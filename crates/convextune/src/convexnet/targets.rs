@@ -16,6 +16,9 @@ use super::table::Target;
 use crate::error::Error;
 
 /// That the loss suits the target, of the name `column`, which only the table tells when the task was not given.
+///
+/// # Errors
+/// When it does not.
 pub fn check_loss(loss: Loss, target: &Target, column: &str) -> Result<(), Error> {
     match target {
         Target::Values(_) if loss != Loss::Squared => Err(Error::Usage(format!(

@@ -53,9 +53,12 @@ impl System<'_> {
         let k = self.live.len() as f64;
         let bound: f64 = self.live.iter().map(|(_, l)| l.basis.len() as f64).sum();
         let width = k * d;
-        let within = |cost: f64, entries: f64| match 8.0 * entries <= MOST_BYTES {
-            true => cost,
-            false => f64::INFINITY,
+        let within = |cost: f64, entries: f64| {
+            if 8.0 * entries <= MOST_BYTES {
+                cost
+            } else {
+                f64::INFINITY
+            }
         };
         let samples = n * n * (2.0 * k + bound) + n * n * n / 3.0;
         let samples = within(samples, 3.0 * n * n);
