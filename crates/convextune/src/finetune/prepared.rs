@@ -181,12 +181,12 @@ pub enum System {
     Dual,
 }
 
+/// A preconditioner and the system that it is for.
+type ForSystem<'a> = (System, Box<dyn Preconditioner + 'a>);
+
 impl Prepared {
     /// The preconditioner for one copy of the weights, where there is one, and its system.
-    pub(crate) fn preconditioner(
-        &self,
-        lambda: f64,
-    ) -> Result<Option<(System, Box<dyn Preconditioner + '_>)>, Error> {
+    pub(crate) fn preconditioner(&self, lambda: f64) -> Result<Option<ForSystem<'_>>, Error> {
         Ok(match self {
             Self::Sketch(kernel) => Some((System::Dual, kernel.factorise(lambda)?)),
             Self::Features(m) => Some((System::Dual, Box::new(Columns(m, 1)))),
