@@ -4,7 +4,7 @@ use convextune_solve::Record;
 use serde::{Deserialize, Serialize};
 
 /// Points that are kept, at most.
-pub const LIMIT: usize = 200;
+const LIMIT: usize = 200;
 
 /// A solver after one iteration. The figures come from recurrences; those of the certificate come
 /// from fresh passes at the returned point.
@@ -19,7 +19,7 @@ pub struct DescentPoint {
     pub relative_gradient_norm: Option<f64>,
 }
 
-/// Keeps at most [`LIMIT`] points of a descent, evenly spread, and the last one.
+/// Keeps at most 200 points of a descent, evenly spread, and the last one.
 #[derive(Clone, Debug)]
 pub struct Descent {
     kept: Vec<DescentPoint>,
