@@ -66,7 +66,7 @@ impl Browser {
                 "--hide-scrollbars",
             ])
             .args(["--allow-file-access-from-files", "--enable-logging=stderr"])
-            .args(["--virtual-time-budget=10000", "--timeout=60000"])
+            .arg("--virtual-time-budget=10000")
             .arg(format!("--user-data-dir={}", self.profile.path().display()))
             .args(args)
             .arg(format!("file://{}", page.display()))

@@ -82,6 +82,9 @@ fn names_are_shown_and_never_obeyed() {
     assert!(page.contains("&lt;broken&gt;.jpg"));
 }
 
+/// Takes a part away.
+type Remove = fn(&mut Contents);
+
 #[test]
 fn what_there_is_no_data_for_is_left_out() {
     let bare = render(&Contents::new("m".into(), record(3)));
@@ -90,7 +93,7 @@ fn what_there_is_no_data_for_is_left_out() {
     assert_eq!(there, ["certificate"]);
     assert!(!bare.contains("<dt>Test error</dt>"));
 
-    let without: [(&str, fn(&mut Contents)); 7] = [
+    let without: [(&str, Remove); 7] = [
         ("errors", |c| c.errors = None),
         ("informative", |c| c.informative = None),
         ("labels", |c| c.suspects = None),

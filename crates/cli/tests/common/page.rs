@@ -108,13 +108,14 @@ pub fn sample(classes: usize) -> Contents {
             responsible: scored(1, &names[(k + 1) % classes], 40 * k as u32, 5, 0.21),
         })
         .collect();
+    let each = if classes > 24 { 1 } else { 4 };
     let informative = names
         .iter()
         .enumerate()
         .map(|(c, name)| Informative {
             class: name.clone(),
-            most: scored(c, name, 9000 + 10 * c as u32, 4, 0.013),
-            least: scored(c, name, 7000 + 10 * c as u32, 4, 2e-7),
+            most: scored(c, name, 9000 + 10 * c as u32, each, 0.013),
+            least: scored(c, name, 7000 + 10 * c as u32, each, 2e-7),
         })
         .collect();
     let suspects = (0..6)

@@ -102,7 +102,7 @@ fn descent(h: &mut Html, contents: &Contents) {
         if let Some(model) = &contents.model {
             marks.push(Mark::Level(
                 model.options.tolerance,
-                "tolerance of the gradient",
+                "tolerance of the gradient norm",
             ));
         }
     }

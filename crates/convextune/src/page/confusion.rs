@@ -173,7 +173,7 @@ fn cell(h: &mut Html, tested: &Tested, (c, p): (usize, usize), margin: f64) {
     }
     let at = |k: usize| format!("{:.1}", margin + k as f64 * CELL + 0.5);
     let class = if c == p { "hit" } else { "miss" };
-    let opacity = format!("{:.2}", 0.2 + 0.8 * share(tested, c, p));
+    let opacity = format!("{:.2}", 0.4 + 0.6 * share(tested, c, p));
     let side = CELL - 1.0;
     h.element(
         "rect",

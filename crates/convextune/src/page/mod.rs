@@ -3,7 +3,7 @@
 //! [`render`] is a pure function of [`Contents`]: what is there is shown, what is not is left out.
 //! The page loads nothing and runs no script (its own content security policy forbids both); it
 //! follows the reader's light or dark mode, is usable by keyboard, narrow and in print. Plots are
-//! SVG and pictures are JPEG, both inside the page. All text is escaped ([`html`](self::html)), since
+//! SVG and pictures are JPEG, both inside the page. All text is escaped (`html.rs`), since
 //! class and file names can be anything.
 
 mod cards;

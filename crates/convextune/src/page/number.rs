@@ -51,7 +51,7 @@ fn scientific(x: f64, decimals: usize) -> String {
     match text.split_once('e') {
         Some((digits, exponent)) => {
             let exponent = exponent.parse().unwrap_or(0);
-            format!("{digits} \u{d7} {}", power_of_ten(exponent))
+            format!("{digits}\u{a0}\u{d7}\u{a0}{}", power_of_ten(exponent))
         }
         None => text,
     }
@@ -111,8 +111,11 @@ mod tests {
     fn numbers_are_short() {
         assert_eq!(number(0.123_456), "0.1235");
         assert_eq!(number(1234.56), "1235");
-        assert_eq!(number(-1.0e-9), "-1.00 \u{d7} 10\u{207b}\u{2079}");
-        assert_eq!(small(3.21e-12), "3.2 \u{d7} 10\u{207b}\u{b9}\u{b2}");
+        assert_eq!(number(-1.0e-9), "-1.00\u{a0}\u{d7}\u{a0}10\u{207b}\u{2079}");
+        assert_eq!(
+            small(3.21e-12),
+            "3.2\u{a0}\u{d7}\u{a0}10\u{207b}\u{b9}\u{b2}"
+        );
         assert_eq!(signed(-0.5), "\u{2212}0.5000");
         assert_eq!(number(15.0), "15");
         assert_eq!(

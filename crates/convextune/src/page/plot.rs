@@ -96,11 +96,11 @@ impl Plot<'_> {
                 h.leaf("title", &[("id", &names[0])], self.title);
                 h.leaf("desc", &[("id", &names[1])], self.description);
                 self.axes(h, &x, &y);
-                for mark in &self.marks {
-                    across(h, mark, &x, &y);
-                }
                 for (k, series) in self.series.iter().enumerate() {
                     draw(h, series, k % COLOURS, &x, &y);
+                }
+                for mark in &self.marks {
+                    across(h, mark, &x, &y);
                 }
             },
         );
@@ -181,7 +181,7 @@ fn across(h: &mut Html, mark: &Mark<'_>, x: &Range, y: &Range) {
                 "text",
                 &[
                     ("x", &(left + 6.0)),
-                    ("y", &px(at - 5.0)),
+                    ("y", &px(at + 16.0)),
                     ("class", &"note"),
                 ],
                 label,
