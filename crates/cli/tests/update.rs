@@ -535,6 +535,7 @@ fn a_chosen_prior_is_kept_and_named() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)]
 fn what_cannot_be_forgotten_or_added_is_refused() {
     let place = Place::new();
     fit(&place, "photos", "m.safetensors", &["--method=lqf-fc"]);

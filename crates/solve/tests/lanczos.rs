@@ -1,5 +1,7 @@
 //! Lanczos' iteration against matrices whose eigenvalues are known.
 
+#![allow(missing_docs, clippy::unwrap_used)]
+
 mod common;
 
 use std::cell::Cell;

@@ -1,5 +1,7 @@
 //! Criteria of the weight decay and their slopes against refitting and finite differences.
 
+#![allow(missing_docs, clippy::unwrap_used)]
+
 mod common;
 
 use common::{Matrix, ridge_with_bias};
