@@ -1,6 +1,6 @@
 //! The weight decay of a fitted model, chosen anew by the gradient of what one wants to be small.
 //!
-//! A path over Lambda ([`GRID`] times the kernel's mean diagonal, the model's own Lambda among its points)
+//! A path over Lambda (a fixed grid times the kernel's mean diagonal, the model's own Lambda among its points)
 //! shows where the minimum is, and [`minimise`] goes there by the criterion's slope in log Lambda. Two
 //! criteria, both mean squared residuals in units of the targets' scale alpha squared:
 //!
@@ -10,7 +10,7 @@
 //! Two ways. Where the kernel is formed (up to some ten thousand rows), its eigendecomposition gives value
 //! and slope at any Lambda exactly, without a pass over the data
 //! ([`convextune_solve::quadratic::tuning`]). Otherwise, for held-out images, conjugate gradients, each
-//! Lambda started from the solution at the one before ([`iterative`]). The prior's scale s is kept.
+//! Lambda started from the solution at the one before (`iterative`). The prior's scale s is kept.
 
 mod closed;
 mod iterative;

@@ -20,7 +20,7 @@
 //! holds no kernel, so one pass over the union forms it whole, and one Cholesky factor gives M and a.
 //!
 //! Either way the weights are then `u = S^2 J' a`, the bias is fitted again, and the certificate is
-//! computed by fresh products over the images of the new set ([`minimum`]). Where it does not meet the
+//! computed by fresh products over the images of the new set (`minimum`). Where it does not meet the
 //! model's tolerance, conjugate gradients go on from a, preconditioned by M.
 //!
 //! **What stays.** Lambda and s. If they were chosen by leave-one-out, then with the images that are
