@@ -89,10 +89,12 @@ fn folder() -> PathBuf {
 /// A page that shows another at every width and writes down what it finds: width, title, how much of the
 /// page is hidden to the right, pictures, pictures that did not load.
 fn harness(page: &str) -> String {
-    let frames: String = WIDTHS
-        .iter()
-        .map(|width| format!("<iframe src=\"{page}\" width=\"{width}\" height=\"{HEIGHT}\" style=\"border:0\"></iframe>"))
-        .collect();
+    let frame = |width| {
+        format!(
+            "<iframe src=\"{page}\" width=\"{width}\" height=\"{HEIGHT}\" style=\"border:0\"></iframe>"
+        )
+    };
+    let frames = WIDTHS.map(frame).concat();
     let script = "
         addEventListener('load', () => {
           const found = [...document.querySelectorAll('iframe')].map(f => {
