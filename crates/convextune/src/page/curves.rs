@@ -4,7 +4,8 @@ use super::contents::{DecayPath, Spectrum};
 use super::html::Html;
 use super::number::{number, small};
 use super::parts::{numbers, paragraph, table};
-use super::plot::{Axis, Mark, Plot, Scale, Series};
+use super::plot::{Axis, Mark, Plot, Series};
+use super::scale::Scale;
 
 /// Values of a curve over more than this ratio are drawn on a logarithmic axis.
 const WIDE: f64 = 20.0;

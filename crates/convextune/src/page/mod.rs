@@ -16,6 +16,7 @@ mod number;
 mod parts;
 mod pictures;
 mod plot;
+mod scale;
 mod tested;
 pub mod words;
 
