@@ -59,8 +59,8 @@ fn pass_bytes<T: Scalar>(
         Tensor::from_vec(shape, vec![T::ONE; shape.len()])
     };
     let recording = executor.record(Tensor::zeros(shape), Some(&v))?;
-    executor.vjp(&recording, ones(&recording.output, 1), &mut gw);
-    executor.recycle(recording);
+    let g = ones(&recording.output, 1);
+    executor.vjp(recording, g, &mut gw);
     let recording = executor.record_layers(Tensor::zeros(shape))?;
     let g = ones(recording.output(), DIRECTIONS);
     executor.adjoint(&recording, g, DIRECTIONS, |_| {});

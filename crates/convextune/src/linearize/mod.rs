@@ -206,7 +206,7 @@ impl<'a, T: Scalar> Linearization<'a, T> {
         x.fill(0.0);
         let mut gw = vec![T::ZERO; x.len()];
         self.for_batches(|engine, images, range| {
-            let mut pass = engine.record_sum(images, v)?;
+            let pass = engine.record_sum(images, v)?;
             let n = range.len();
             let g = r(range, pass.tangent());
             let g = Tensor::from_vec(Shape::new(n, 1, 1, self.outputs), g);

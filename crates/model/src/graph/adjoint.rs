@@ -5,43 +5,33 @@ use super::chains::Links;
 use super::execute::{Executor, LayerGradient, LayerRecording, Recording};
 use crate::kernels::elementwise::update;
 use crate::ops::{Cotangent, GradientSlot, Primal};
-use crate::tensor::{Scalar, Shape, Tensor, View};
+use crate::tensor::{Scalar, Tensor, View};
 
-/// A way back under way.
-struct Pass<'r, T> {
-    recording: &'r Recording<T>,
+/// What has arrived at each node on a way back.
+struct Arrived<T> {
     /// Gradients at the output for each sample.
     repeat: usize,
-    /// What has arrived at each node.
     gradients: Vec<Option<Tensor<T>>>,
 }
 
-impl<'r, T: Scalar> Pass<'r, T> {
-    fn new(recording: &'r Recording<T>, output: NodeId, g: Tensor<T>, repeat: usize) -> Self {
+impl<T: Scalar> Arrived<T> {
+    fn new(recording: &Recording<T>, output: NodeId, g: Tensor<T>, repeat: usize) -> Self {
         let mut gradients: Vec<_> = recording.shapes.iter().map(|_| None).collect();
         gradients[output] = Some(g);
-        Self {
-            recording,
-            repeat,
-            gradients,
-        }
+        Self { repeat, gradients }
     }
+}
 
+impl<T: Scalar> Recording<T> {
     /// A node's value, or a view of its shape without data if it was not kept.
-    fn stored(&self, id: NodeId) -> View<'r, T> {
-        match &self.recording.values[id] {
+    fn stored(&self, id: NodeId) -> View<'_, T> {
+        match &self.values[id] {
             Some(tensor) => tensor.view(),
             None => View {
-                shape: self.recording.shapes[id],
+                shape: self.shapes[id],
                 data: &[],
             },
         }
-    }
-
-    /// The shape of the gradients at a node.
-    fn shape(&self, id: NodeId) -> Shape {
-        let shape = self.recording.shapes[id];
-        shape.with_n(shape.n * self.repeat)
     }
 }
 
@@ -57,41 +47,48 @@ impl<T: Scalar> Executor<'_, T> {
     ) {
         let last = self.network.graph.output();
         let g = self.pool.copy(&g);
-        let mut pass = Pass::new(&recording.0, last, g, repeat);
+        let recording = &recording.0;
+        let mut arrived = Arrived::new(recording, last, g, repeat);
         for id in (1..=last).rev() {
-            if let Some(g) = pass.gradients[id].take() {
-                self.back_through_node(id, g, &mut pass, &mut consume);
+            if let Some(g) = arrived.gradients[id].take() {
+                self.back_through_node(id, g, recording, &mut arrived, &mut consume);
             }
         }
     }
 
-    /// `gw += J'g`, over the trainable weights, for one gradient `g` a sample.
-    pub fn vjp(&mut self, recording: &Recording<T>, g: Tensor<T>, gw: &mut [T]) {
+    /// `gw += J'g`, over the trainable weights, for one gradient `g` a sample. The buffers of the recording
+    /// are used again as soon as they have been read for the last time.
+    pub fn vjp(&mut self, mut recording: Recording<T>, g: Tensor<T>, gw: &mut [T]) {
         let (network, offset) = (self.network, self.offset());
         let last = network.graph.output();
         let g = self.pool.copy(&g);
-        let mut pass = Pass::new(recording, last, g, 1);
+        let mut arrived = Arrived::new(&recording, last, g, 1);
         for id in (1..=last).rev() {
-            let Some(g) = pass.gradients[id].take() else {
-                continue;
-            };
-            match self.chains.ending_at[id] {
-                Some(links) if self.depends[id] => {
-                    self.back_through_chain(id, links, g, &mut pass, gw);
+            if let Some(g) = arrived.gradients[id].take() {
+                match self.chains.ending_at[id] {
+                    Some(links) if self.depends[id] => {
+                        self.back_through_chain(id, links, g, &recording, &mut arrived, gw);
+                    }
+                    _ => self.back_through_node(id, g, &recording, &mut arrived, &mut |layer| {
+                        let range = network.parameter_range(layer.node);
+                        layer.add_to(&mut gw[range.start - offset..range.end - offset]);
+                    }),
                 }
-                _ => self.back_through_node(id, g, &mut pass, &mut |layer| {
-                    let range = network.parameter_range(layer.node);
-                    layer.add_to(&mut gw[range.start - offset..range.end - offset]);
-                }),
+            }
+            // All nodes that read this value lie behind it: they have had their turn.
+            if let Some(value) = recording.values[id].take() {
+                self.pool.give(value);
             }
         }
+        self.recycle(recording);
     }
 
     fn back_through_node(
         &mut self,
         id: NodeId,
         g: Tensor<T>,
-        pass: &mut Pass<'_, T>,
+        recording: &Recording<T>,
+        arrived: &mut Arrived<T>,
         consume: &mut impl FnMut(LayerGradient<'_, T>),
     ) {
         let network = self.network;
@@ -99,14 +96,14 @@ impl<T: Scalar> Executor<'_, T> {
         let (true, Some(operator)) = (self.depends[id], node.op.operator::<T>()) else {
             return self.pool.give(g);
         };
-        let inputs: Vec<View<'_, T>> = node.inputs.iter().map(|i| pass.stored(*i)).collect();
+        let inputs: Vec<View<'_, T>> = node.inputs.iter().map(|i| recording.stored(*i)).collect();
         let primal = Primal {
             inputs: &inputs,
-            output: pass.stored(id),
+            output: recording.stored(id),
         };
         let cotangent = Cotangent {
             g: g.view(),
-            repeat: pass.repeat,
+            repeat: arrived.repeat,
         };
         let weights = network.node_weights(id);
         if !network.layout[id].parameters.is_empty() {
@@ -118,7 +115,7 @@ impl<T: Scalar> Executor<'_, T> {
                 cotangent,
             });
         }
-        self.adjoint_inputs(&node.inputs, pass, |slots| {
+        self.adjoint_inputs(&node.inputs, recording, arrived, |slots| {
             operator.adjoint_input(weights, primal, cotangent, slots);
         });
         self.pool.give(g);
@@ -130,7 +127,8 @@ impl<T: Scalar> Executor<'_, T> {
         id: NodeId,
         links: Links,
         mut g: Tensor<T>,
-        pass: &mut Pass<'_, T>,
+        recording: &Recording<T>,
+        arrived: &mut Arrived<T>,
         gw: &mut [T],
     ) {
         let (network, offset) = (self.network, self.offset());
@@ -138,7 +136,7 @@ impl<T: Scalar> Executor<'_, T> {
             return;
         };
         let input = network.graph.nodes()[links.conv].inputs[0];
-        let (x, y) = (pass.stored(input), pass.stored(id));
+        let (x, y) = (recording.stored(input), recording.stored(id));
         // The normalisation's weights lie behind the convolution's.
         let range = |node| {
             let range = network.parameter_range(node);
@@ -149,20 +147,20 @@ impl<T: Scalar> Executor<'_, T> {
         let norm = links.norm.map(range);
         let norm = norm.map(|r| &mut behind[r.start - conv.end..r.end - conv.end]);
         chain.adjoint_weights(x, y, &mut g, &mut front[conv.start..], norm);
-        self.adjoint_inputs(&[input], pass, |slots| {
+        self.adjoint_inputs(&[input], recording, arrived, |slots| {
             if let Some(slot) = &mut slots[0] {
                 chain.adjoint_input(x, g.view(), slot);
             }
         });
         match links.shortcut.filter(|s| self.depends[*s]) {
-            Some(shortcut) => self.add_gradient(shortcut, g, pass),
+            Some(shortcut) => self.add_gradient(shortcut, g, arrived),
             None => self.pool.give(g),
         }
     }
 
     /// Adds `g` to what has arrived at a node.
-    fn add_gradient(&mut self, id: NodeId, g: Tensor<T>, pass: &mut Pass<'_, T>) {
-        match &mut pass.gradients[id] {
+    fn add_gradient(&mut self, id: NodeId, g: Tensor<T>, arrived: &mut Arrived<T>) {
+        match &mut arrived.gradients[id] {
             Some(sum) => {
                 update(
                     sum.data_mut(),
@@ -180,14 +178,17 @@ impl<T: Scalar> Executor<'_, T> {
     fn adjoint_inputs(
         &mut self,
         inputs: &[NodeId],
-        pass: &mut Pass<'_, T>,
+        recording: &Recording<T>,
+        arrived: &mut Arrived<T>,
         propagate: impl FnOnce(&mut [Option<GradientSlot<'_, T>>]),
     ) {
         let mut storage: Vec<Option<(Tensor<T>, bool)>> = Vec::with_capacity(inputs.len());
         for i in inputs {
-            storage.push(self.depends[*i].then(|| match pass.gradients[*i].take() {
+            let shape = recording.shapes[*i];
+            let shape = shape.with_n(shape.n * arrived.repeat);
+            storage.push(self.depends[*i].then(|| match arrived.gradients[*i].take() {
                 Some(gx) => (gx, true),
-                None => (self.pool.take(pass.shape(*i)), false),
+                None => (self.pool.take(shape), false),
             }));
         }
         let mut slots: Vec<Option<GradientSlot<'_, T>>> = storage
@@ -205,7 +206,7 @@ impl<T: Scalar> Executor<'_, T> {
         drop(slots);
         for (i, s) in inputs.iter().zip(storage) {
             if let Some((gx, _)) = s {
-                self.add_gradient(*i, gx, pass);
+                self.add_gradient(*i, gx, arrived);
             }
         }
     }

@@ -48,7 +48,7 @@ pub trait SummedPass<T: Scalar> {
     /// J v, if a tangent was given.
     fn tangent(&self) -> Option<&Tensor<T>>;
     /// `gw += J'g` for one gradient `g` a sample.
-    fn vjp(&mut self, g: Tensor<T>, gw: &mut [T]);
+    fn vjp(self: Box<Self>, g: Tensor<T>, gw: &mut [T]);
 }
 
 /// An engine that also gives every layer's own gradients.
@@ -98,8 +98,9 @@ impl<T: Scalar> SummedPass<T> for Pass<'_, '_, T> {
         self.recording.tangent.as_ref()
     }
 
-    fn vjp(&mut self, g: Tensor<T>, gw: &mut [T]) {
-        self.executor.vjp(&self.recording, g, gw);
+    fn vjp(mut self: Box<Self>, g: Tensor<T>, gw: &mut [T]) {
+        let recording = std::mem::replace(&mut self.recording, Recording::empty());
+        self.executor.vjp(recording, g, gw);
     }
 }
 

@@ -57,6 +57,22 @@ pub struct Recording<T> {
     pub tangent: Option<Tensor<T>>,
 }
 
+impl<T: Scalar> Recording<T> {
+    /// Of no pass.
+    pub(super) fn empty() -> Self {
+        Self {
+            shapes: Vec::new(),
+            values: Vec::new(),
+            output: nothing(),
+            tangent: None,
+        }
+    }
+}
+
+fn nothing<T: Scalar>() -> Tensor<T> {
+    Tensor::zeros(Shape::new(0, 0, 0, 0))
+}
+
 /// What a recorded pass leaves for [`Executor::adjoint`].
 #[derive(Debug)]
 pub struct LayerRecording<T>(pub(super) Recording<T>);
@@ -213,9 +229,10 @@ impl<'a, T: Scalar> Executor<'a, T> {
 
     /// Takes the tensors of a recording, but for the caller's images.
     pub(super) fn reclaim(&mut self, recording: &mut Recording<T>) {
-        recording.values[INPUT] = None;
-        let nothing = Tensor::zeros(Shape::new(0, 0, 0, 0));
-        let output = std::mem::replace(&mut recording.output, nothing);
+        if let Some(images) = recording.values.get_mut(INPUT) {
+            *images = None;
+        }
+        let output = std::mem::replace(&mut recording.output, nothing());
         let values = recording.values.drain(..).flatten();
         for tensor in values.chain([output]).chain(recording.tangent.take()) {
             self.pool.give(tensor);

@@ -9,16 +9,26 @@ pub struct Pool<T> {
 }
 
 impl<T: Scalar> Pool<T> {
-    /// A tensor with unspecified contents.
+    /// A tensor with unspecified contents, for a while.
     pub fn take(&mut self, shape: Shape) -> Tensor<T> {
+        // A buffer far larger than needed is left for a tensor of its size.
+        self.within(shape, 4 * shape.len().max(1 << 12))
+    }
+
+    /// A tensor with unspecified contents that outlives others: hardly more than it needs.
+    pub fn take_to_keep(&mut self, shape: Shape) -> Tensor<T> {
+        self.within(shape, shape.len() + shape.len() / 4)
+    }
+
+    /// The smallest buffer that fits, of at most `most` numbers, or a new one.
+    fn within(&mut self, shape: Shape, most: usize) -> Tensor<T> {
         let len = shape.len();
         let fitting = (0..self.free.len())
-            .filter(|i| self.free[*i].len() >= len)
+            .filter(|i| (len..=most).contains(&self.free[*i].len()))
             .min_by_key(|i| self.free[*i].len());
         let buffer = match fitting {
-            // A buffer far larger than needed is left for a tensor of its size.
-            Some(i) if self.free[i].len() <= 4 * len.max(1 << 12) => self.free.swap_remove(i),
-            _ => vec![T::ZERO; len],
+            Some(i) => self.free.swap_remove(i),
+            None => vec![T::ZERO; len],
         };
         Tensor::in_buffer(shape, buffer)
     }

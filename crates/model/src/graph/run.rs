@@ -85,7 +85,7 @@ impl<T: Scalar> Executor<'_, T> {
         let Some(op) = node.op.operator::<T>() else {
             return;
         };
-        let mut y = self.pool.take(shape);
+        let mut y = self.take_value(id, shape, pass.keep);
         let inputs = node.inputs.iter();
         let x: Vec<View<'_, T>> = inputs
             .clone()
@@ -110,8 +110,8 @@ impl<T: Scalar> Executor<'_, T> {
         let v = pass.v.filter(|_| self.depends[id]);
         // The convolution's own result has a place where the adjoint pass reads it.
         let keep = self.keeps(links.conv, pass.keep);
-        let mut z = self.pool.take(shape);
-        let mut y = keep.then(|| self.pool.take(shape));
+        let mut z = self.take_value(if keep { links.conv } else { id }, shape, pass.keep);
+        let mut y = keep.then(|| self.take_value(id, shape, pass.keep));
         let mut dz = v.map(|_| self.pool.take(shape));
         let dual = |i: NodeId| {
             let x = view(pass.values[i].as_ref())?;
@@ -139,6 +139,15 @@ impl<T: Scalar> Executor<'_, T> {
             None => pass.values[id] = Some(z),
         }
         pass.tangents[id] = dz;
+    }
+
+    /// A tensor for the value of a node.
+    fn take_value(&mut self, id: NodeId, shape: Shape, keep: Keep) -> Tensor<T> {
+        if self.keeps(id, keep) {
+            self.pool.take_to_keep(shape)
+        } else {
+            self.pool.take(shape)
+        }
     }
 
     /// Gives back what no node after the one at `id` reads.

@@ -91,8 +91,7 @@ fn images(n: usize) -> Tensor<f64> {
 fn vjp(executor: &mut Executor<'_, f64>, x: Tensor<f64>, g: Tensor<f64>) -> Vec<f64> {
     let recording = executor.record(x, None).unwrap();
     let mut gw = vec![0.0; executor.trainable_len()];
-    executor.vjp(&recording, g, &mut gw);
-    executor.recycle(recording);
+    executor.vjp(recording, g, &mut gw);
     gw
 }
 
@@ -212,8 +211,7 @@ fn the_pool_does_not_grow_with_the_passes() {
         executor.recycle_tensor(y);
         executor.recycle_tensor(dy);
         let recording = executor.record(images(2), Some(&v)).unwrap();
-        executor.vjp(&recording, ones.clone(), &mut gw);
-        executor.recycle(recording);
+        executor.vjp(recording, ones.clone(), &mut gw);
         let recording = executor.record_layers(images(2)).unwrap();
         executor.adjoint(&recording, ones, 1, |_| {});
         executor.recycle_layers(recording);

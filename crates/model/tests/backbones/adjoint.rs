@@ -52,7 +52,7 @@ fn defect<T: Scalar>(network: &Network<T>, x: &Tensor<T>) -> f64 {
         .collect();
     let g = Tensor::from_vec(dy.shape(), g);
     let mut gw = vec![T::ZERO; executor.trainable_len()];
-    executor.vjp(&recording, g.clone(), &mut gw);
+    executor.vjp(recording, g.clone(), &mut gw);
     let (dy, g) = (dy.data(), g.data());
     let (left, size) = (dot(dy, g), (dot(dy, dy) * dot(g, g)).sqrt());
     assert!(

@@ -137,8 +137,7 @@ fn check<T: Scalar>(network: &Network<f64>, tolerance: f64) {
         let g = rng.normals(want.numbers.len());
         let mut gw = vec![T::ZERO; v.len()];
         let cotangent = Tensor::from_vec(recording.output.shape(), narrow(&g));
-        executor.vjp(&recording, cotangent.clone(), &mut gw);
-        executor.recycle(recording);
+        executor.vjp(recording, cotangent.clone(), &mut gw);
         let mut by_layers = vec![T::ZERO; v.len()];
         let recording = executor.record_layers(images()).unwrap();
         executor.adjoint(&recording, cotangent, 1, |layer| {
@@ -183,11 +182,12 @@ fn the_engine_agrees_with_the_slow_one_number_by_number() {
         let mut all = engine.forward(x.clone()).unwrap().into_vec();
         let (y, dy) = engine.dual(x.clone(), &v).unwrap();
         all.extend(y.into_vec().into_iter().chain(dy.into_vec()));
-        let mut pass = engine.record_sum(x.clone(), Some(&v)).unwrap();
+        let pass = engine.record_sum(x.clone(), Some(&v)).unwrap();
         all.extend_from_slice(pass.output().data());
         all.extend_from_slice(pass.tangent().unwrap().data());
         let mut gw = vec![0.0; v.len()];
-        pass.vjp(Tensor::from_vec(pass.output().shape(), g.clone()), &mut gw);
+        let shape = pass.output().shape();
+        pass.vjp(Tensor::from_vec(shape, g.clone()), &mut gw);
         (all, gw)
     };
     let (want, want_gradient) = run(&mut Slow(&network));

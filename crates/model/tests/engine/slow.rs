@@ -71,7 +71,7 @@ impl SummedPass<f64> for Pass<'_> {
     }
 
     /// Column j of J is the tangent in the direction of weight j alone.
-    fn vjp(&mut self, g: Tensor<f64>, gw: &mut [f64]) {
+    fn vjp(self: Box<Self>, g: Tensor<f64>, gw: &mut [f64]) {
         let mut unit = vec![0.0; gw.len()];
         for (j, gw) in gw.iter_mut().enumerate() {
             unit[j] = 1.0;

@@ -29,8 +29,10 @@ use super::newton::{Scalar, State};
 use crate::error::SolveError;
 use crate::prox::cone::Active;
 
-/// Groups that join the working set at least, if so many are violated.
-const JOIN: usize = 512;
+/// Groups that join the working set at least, if so many are violated: as many as keep a product with them
+/// below so many operations, within these limits. Many small columns cost less than another round.
+const JOIN_COST: usize = 60_000_000;
+const JOIN: std::ops::RangeInclusive<usize> = 64..=512;
 /// Part of the gap to which a working set is solved before all groups are priced again.
 const INNER: f64 = 0.1;
 /// Factor by which the residual is brought nearer to the dual point at a time.
@@ -172,7 +174,7 @@ fn price(scalar: &Scalar<'_>, left: &mut [Candidate], y: &[f64]) -> Vec<f64> {
 }
 
 /// The candidates outside the working set with the largest prices above `w`: as many as the working set
-/// has live groups, or [`JOIN`].
+/// has live groups, or as [`JOIN`] says.
 fn most_violated(
     scalar: &Scalar<'_>,
     state: &State,
@@ -184,7 +186,9 @@ fn most_violated(
         .filter(|k| prices[*k] > scalar.weight && !inside.contains(&left[*k].group))
         .collect();
     violated.sort_by(|a, b| prices[*b].total_cmp(&prices[*a]).then(a.cmp(b)));
-    violated.truncate(JOIN.max(state.live_count()));
+    let entries = (scalar.matrix.samples() * scalar.matrix.features()).max(1);
+    let join = (JOIN_COST / entries).clamp(*JOIN.start(), *JOIN.end());
+    violated.truncate(join.max(state.live_count()));
     let entry = |k: usize| (left[k].group, left[k].hint.clone());
     violated.into_iter().map(entry).collect()
 }

@@ -1,7 +1,7 @@
 //! Duality gaps of gated programs, by code of their own.
 //!
-//! Nothing here is shared with the solvers: outputs, losses, gradients and correlations are computed anew
-//! by plain loops, so a mistake there cannot certify itself.
+//! Nothing here is shared with the solvers: outputs, losses and gradients are computed anew by plain loops,
+//! correlations by a matrix product over columns masked here, so a mistake there cannot certify itself.
 //!
 //! **Program.** With `F(Z) = 1/n sum_s f(z_s)`, `f` one sample's loss, and `K_i` the cone of gate `i` (the
 //! whole space for gated ReLU and for the linear neuron), the program of [`super`] is
@@ -60,8 +60,11 @@ mod losses;
 mod point;
 mod polar;
 
+use faer::linalg::matmul::matmul;
+use faer::{Accum, Mat, Par};
+
 use super::{GapCertificate, Neuron, Penalty, Problem};
-use crate::dense::{axpy, norm, ratio};
+use crate::dense::{norm, ratio};
 use crate::error::SolveError;
 
 use self::point::Blocks;
@@ -281,16 +284,21 @@ impl<'a> Data<'a> {
         worst
     }
 
-    /// `X' D_gate Theta`, column-major `d x C`.
-    fn correlate(&self, gate: usize, theta: &[f64]) -> Vec<f64> {
+    /// `[X' D_i Theta]` for `gates`, `d x C` each, beside each other.
+    fn correlate(&self, gates: &[usize], theta: &[f64]) -> Mat<f64> {
         let patterns = self.problem.matrix.patterns();
-        let mut c = vec![0.0; self.features * self.outputs];
-        for s in (0..self.samples).filter(|s| patterns.get(gate, *s)) {
-            let theta = &theta[s * self.outputs..][..self.outputs];
-            for (c, theta) in c.chunks_exact_mut(self.features.max(1)).zip(theta) {
-                axpy(*theta, self.row(s), c);
+        let mut masked = Mat::<f64>::zeros(self.samples, gates.len() * self.outputs);
+        for (k, gate) in gates.iter().enumerate() {
+            for c in 0..self.outputs {
+                let column = masked.col_as_slice_mut(k * self.outputs + c);
+                for s in (0..self.samples).filter(|s| patterns.get(*gate, *s)) {
+                    column[s] = theta[s * self.outputs + c];
+                }
             }
         }
+        let mut c = Mat::zeros(self.features, masked.ncols());
+        let x = self.problem.matrix.x().transpose();
+        matmul(&mut c, Accum::Replace, x, &masked, 1.0, Par::Seq);
         c
     }
 }

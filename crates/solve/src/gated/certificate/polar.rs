@@ -32,8 +32,8 @@ use crate::factor::eigen;
 use crate::gated::Penalty;
 use crate::prox::cone::{Rows, project};
 
-/// Gates whose terms are summed by one thread; sums do not depend on the threads.
-const CHUNK: usize = 64;
+/// Columns of `C` that a thread makes at a time; sums do not depend on the threads.
+const COLUMNS: usize = 64;
 
 /// What the penalty contributes to the dual, by output.
 pub(super) struct Polar {
@@ -63,12 +63,12 @@ impl Polar {
         let norms = match problem.penalty {
             Penalty::SquaredL2 => vec![0.0; data.outputs],
             Penalty::Feature => work.feature(),
-            Penalty::Neuron => work.largest(live, |gate, least| Ok(work.column(gate, least)))?,
-            Penalty::L1 => work.largest(live, |gate, _| Ok(work.entry(gate)))?,
-            Penalty::Nuclear => work.largest(live, |gate, least| work.spectral(gate, least))?,
+            Penalty::Neuron => work.largest(live, |gate, c, least| Ok(work.column(gate, c, least)))?,
+            Penalty::L1 => work.largest(live, |_, c, _| Ok(entries(c)))?,
+            Penalty::Nuclear => work.largest(live, |gate, c, least| work.spectral(gate, c, least))?,
         };
         let squares = match problem.penalty {
-            Penalty::SquaredL2 => work.sum(data.outputs, |gate, sum| work.square(gate, sum)),
+            Penalty::SquaredL2 => work.sum(data.outputs, |gate, c, sum| work.square(gate, c, sum)),
             _ => vec![0.0; data.outputs],
         };
         Ok(Self { norms, squares })
@@ -80,7 +80,10 @@ impl Polar {
     }
 }
 
-/// `C`, gate by gate.
+/// The columns of the `C` of a gate.
+type Columns<'a> = Vec<&'a [f64]>;
+
+/// `C`, some gates at a time.
 struct Correlations<'a> {
     data: &'a Data<'a>,
     theta: &'a [f64],
@@ -89,38 +92,60 @@ struct Correlations<'a> {
 }
 
 impl Correlations<'_> {
-    /// The maxima over gates of norms, by output; `norms(gate, least)` may answer anything up to `least`
-    /// where a norm is at most `least`.
+    /// Calls `chunk` with some of `gates` at a time, each with the columns of its `C`.
+    fn chunks<T: Send>(
+        &self,
+        gates: &[usize],
+        chunk: impl Fn(&mut dyn Iterator<Item = (usize, Columns<'_>)>) -> T + Sync,
+    ) -> Vec<T> {
+        let outputs = self.data.outputs;
+        let at_a_time = (COLUMNS / outputs).max(1);
+        let one = |gates: &[usize]| {
+            let c = self.data.correlate(gates, self.theta);
+            let columns = |k| (0..outputs).map(|o| c.col_as_slice(k * outputs + o)).collect();
+            chunk(&mut gates.iter().enumerate().map(|(k, gate)| (*gate, columns(k))))
+        };
+        gates.par_chunks(at_a_time).map(one).collect()
+    }
+
+    /// The maxima over gates of norms, by output; `norms(gate, C_gate, least)` may answer anything up to
+    /// `least` where a norm is at most `least`.
     fn largest(
         &self,
         live: &[usize],
-        norms: impl Fn(usize, &[f64]) -> Result<Vec<f64>, SolveError> + Sync,
+        norms: impl Fn(usize, &Columns<'_>, &[f64]) -> Result<Vec<f64>, SolveError> + Sync,
     ) -> Result<Vec<f64>, SolveError> {
         // The bits of numbers that are not negative are ordered as the numbers are.
         let largest: Vec<AtomicU64> = (0..self.data.outputs).map(|_| AtomicU64::new(0)).collect();
         let seen = |largest: &AtomicU64| f64::from_bits(largest.load(Ordering::Relaxed));
-        let visit = |gate: usize| -> Result<(), SolveError> {
+        let visit = |gate: usize, columns: &Columns<'_>| -> Result<(), SolveError> {
             let least: Vec<f64> = largest.iter().map(seen).collect();
-            for (largest, norm) in largest.iter().zip(norms(gate, &least)?) {
+            for (largest, norm) in largest.iter().zip(norms(gate, columns, &least)?) {
                 largest.fetch_max(norm.max(0.0).to_bits(), Ordering::Relaxed);
             }
             Ok(())
         };
-        live.par_iter().try_for_each(|gate| visit(*gate))?;
-        let gates = 0..self.data.problem.matrix.gates();
-        gates.into_par_iter().try_for_each(visit)?;
+        let all: Vec<usize> = (0..self.data.problem.matrix.gates()).collect();
+        for gates in [live, &all] {
+            let visited = self.chunks(gates, |chunk| {
+                for (gate, columns) in chunk {
+                    visit(gate, &columns)?;
+                }
+                Ok(())
+            });
+            visited.into_iter().collect::<Result<(), SolveError>>()?;
+        }
         Ok(largest.iter().map(seen).collect())
     }
 
     /// The sum over gates of what `add` adds to `width` numbers.
-    fn sum(&self, width: usize, add: impl Fn(usize, &mut [f64]) + Sync) -> Vec<f64> {
-        let gates: Vec<usize> = (0..self.data.problem.matrix.gates()).collect();
-        let partial = |gates: &[usize]| {
+    fn sum(&self, width: usize, add: impl Fn(usize, &Columns<'_>, &mut [f64]) + Sync) -> Vec<f64> {
+        let all: Vec<usize> = (0..self.data.problem.matrix.gates()).collect();
+        let partials = self.chunks(&all, |chunk| {
             let mut sum = vec![0.0; width];
-            gates.iter().for_each(|gate| add(*gate, &mut sum));
+            chunk.for_each(|(gate, columns)| add(gate, &columns, &mut sum));
             sum
-        };
-        let partials: Vec<Vec<f64>> = gates.par_chunks(CHUNK).map(partial).collect();
+        });
         let mut sum = vec![0.0; width];
         partials.iter().for_each(|part| axpy(1.0, part, &mut sum));
         sum
@@ -133,13 +158,6 @@ impl Correlations<'_> {
         } else {
             &[1.0]
         }
-    }
-
-    /// The columns of `C_gate`.
-    fn columns(&self, gate: usize) -> Vec<Vec<f64>> {
-        let c = self.data.correlate(gate, self.theta);
-        let columns = c.chunks_exact(self.data.features.max(1));
-        columns.map(<[f64]>::to_vec).collect()
     }
 
     /// `+-c + B' mu` of (4) for a gate with a cone; `c` itself where the multipliers make it no shorter, and
@@ -174,8 +192,8 @@ impl Correlations<'_> {
     }
 
     /// `||P_K(+-c_c)||`.
-    fn column(&self, gate: usize, least: &[f64]) -> Vec<f64> {
-        let largest = |(c, least): (&Vec<f64>, &f64)| {
+    fn column(&self, gate: usize, columns: &Columns<'_>, least: &[f64]) -> Vec<f64> {
+        let largest = |(c, least): (&&[f64], &f64)| {
             if norm(c) <= *least {
                 return *least;
             }
@@ -183,37 +201,35 @@ impl Correlations<'_> {
             let norms = signs.map(|sign| norm(&self.shortened(gate, *sign, c)));
             norms.fold(*least, f64::max)
         };
-        self.columns(gate).iter().zip(least).map(largest).collect()
+        columns.iter().zip(least).map(largest).collect()
     }
 
     /// `max_j ||(C_i[j, c])_i||`.
     fn feature(&self) -> Vec<f64> {
-        let squares = self.sum(self.data.features * self.data.outputs, |gate, sum| {
-            let c = self.data.correlate(gate, self.theta);
-            sum.iter_mut().zip(c).for_each(|(sum, c)| *sum += c * c);
+        let squares = self.sum(self.data.features * self.data.outputs, |_, columns, sum| {
+            let entries = columns.iter().copied().flatten();
+            sum.iter_mut().zip(entries).for_each(|(sum, c)| *sum += c * c);
         });
         let columns = squares.chunks(self.data.features.max(1));
         columns.map(|c| largest_size(c).sqrt()).collect()
     }
 
-    /// `max_j |C_gate[j, c]|`.
-    fn entry(&self, gate: usize) -> Vec<f64> {
-        let columns = self.columns(gate);
-        columns.iter().map(|c| largest_size(c)).collect()
-    }
-
     /// Adds `||P_K(+-c_c)||^2`.
-    fn square(&self, gate: usize, sum: &mut [f64]) {
-        for (sum, c) in sum.iter_mut().zip(self.columns(gate)) {
+    fn square(&self, gate: usize, columns: &Columns<'_>, sum: &mut [f64]) {
+        for (sum, c) in sum.iter_mut().zip(columns) {
             let signs = self.signs(gate).iter();
-            let squares = signs.map(|sign| norm_squared(&self.shortened(gate, *sign, &c)));
+            let squares = signs.map(|sign| norm_squared(&self.shortened(gate, *sign, c)));
             *sum += squares.sum::<f64>();
         }
     }
 
     /// `||+-C + B' M||_2`, for each output.
-    fn spectral(&self, gate: usize, least: &[f64]) -> Result<Vec<f64>, SolveError> {
-        let columns = self.columns(gate);
+    fn spectral(
+        &self,
+        gate: usize,
+        columns: &Columns<'_>,
+        least: &[f64],
+    ) -> Result<Vec<f64>, SolveError> {
         let frobenius: f64 = columns.iter().map(|c| norm_squared(c)).sum();
         let mut largest = least.iter().copied().fold(0.0, f64::max);
         if frobenius.sqrt() > largest {
@@ -225,6 +241,11 @@ impl Correlations<'_> {
         }
         Ok(vec![largest; self.data.outputs])
     }
+}
+
+/// `max_j |C_gate[j, c]|`.
+fn entries(columns: &Columns<'_>) -> Vec<f64> {
+    columns.iter().map(|c| largest_size(c)).collect()
 }
 
 /// `max |v|`.
