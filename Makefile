@@ -2,6 +2,7 @@
 # make test    all tests
 # make check   formatting, lints, documentation, licences and advisories, all tests
 # make bench-engine  images per second beside PyTorch (an hour; PYTHON=... of the peers' environment)
+# make bench-convergence  iterations and work of every solver (WEIGHTS=... SIZE=... FOLDERS=...)
 # make bench-kernels  times of single convolutions, each pass by itself
 # make help    this list
 #
@@ -10,10 +11,13 @@
 
 CARGO ?= cargo
 PYTHON ?= .venv-peers/bin/python
+WEIGHTS ?= ../shared/data/weights/efficientnet-lite0-57934424.pth
+SIZE ?= 96
+FOLDERS ?= ../shared/data/images/flowers89
 
 .DEFAULT_GOAL := help
 
-.PHONY: help demo bench-engine bench-kernels test check fmt lint doc deny clean-demo
+.PHONY: help demo bench-engine bench-convergence bench-kernels test check fmt lint doc deny clean-demo
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -30,6 +34,10 @@ bench-engine:
 	@mkdir -p dev/bench/runs/$$(date +%F)
 	dev/bench/engine.sh $(PYTHON) 7 > dev/bench/runs/$$(date +%F)/engine.jsonl
 	python3 dev/bench/engine_table.py dev/bench/runs/$$(date +%F)/engine.jsonl
+
+bench-convergence:
+	@mkdir -p dev/bench/runs/$$(date +%F)
+	dev/bench/convergence.sh $(WEIGHTS) $(SIZE) $(FOLDERS) > dev/bench/runs/$$(date +%F)/convergence.jsonl
 
 bench-kernels:
 	$(CARGO) bench --locked -p convextune-model --bench kernels

@@ -30,7 +30,7 @@ pub struct Args {
     seconds: f64,
     /// Threads.
     #[arg(long, default_value_t = 2)]
-    threads: usize,
+    pub threads: usize,
 }
 
 /// Prints one JSON line: images per second of the fastest and the median repetition.

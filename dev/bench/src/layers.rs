@@ -1,6 +1,5 @@
 //! Seconds of every node's passes by themselves: where a backbone's time goes.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use convextune_model::backbones::by_name;
@@ -10,43 +9,31 @@ use convextune_model::tensor::{Shape, Tensor, View};
 
 use crate::engine::{Args, filled};
 
-/// Prints one line a node and the sums by kind: milliseconds of forward, dual, adjoint to the
-/// input, adjoint to the weights; and for convolutions the GFLOP/s of each as if summed directly
-/// (a dual pass has three such sums).
+/// Prints one JSON line a node: milliseconds of forward, dual, adjoint to the input and adjoint to the
+/// weights; and for convolutions the GFLOP/s of each as if summed directly (a dual pass has three such sums).
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let network = filled(by_name(&args.backbone)?.graph());
     let shapes = network
         .graph()
         .shapes(Shape::new(args.batch, args.size, args.size, 3))?;
-    let mut sums: BTreeMap<&str, [f64; 4]> = BTreeMap::new();
     for id in 1..shapes.len() {
         let Some(times) = node_times(&network, id, &shapes) else {
             continue;
         };
         let node = &network.graph().nodes()[id];
-        let kind = kind(&node.op);
-        let [f, d, i, w] = times.map(|t| 1e3 * t);
         let operations = 2e-9 * multiply_adds_of(&node.op, shapes[id]);
-        let rates = if operations > 0.0 {
-            let rate = |sums: f64, t: f64| format!(" {:6.0}", sums * operations / t);
+        let rates = (operations > 0.0).then(|| {
             let [f, d, i, w] = times;
-            [rate(1.0, f), rate(3.0, d), rate(1.0, i), rate(1.0, w)].concat()
-        } else {
-            String::new()
-        };
+            [1.0 / f, 3.0 / d, 1.0 / i, 1.0 / w].map(|sums| sums * operations)
+        });
         println!(
-            "{:40} {:22} {f:8.2} {d:8.2} {i:8.2} {w:8.2}{rates}",
-            node.name,
-            format!("{}", shapes[id])
+            "{}",
+            serde_json::json!({
+                "model": args.backbone, "batch": args.batch, "size": args.size, "threads": args.threads,
+                "node": node.name, "kind": kind(&node.op), "output": shapes[id].to_string(),
+                "milliseconds": times.map(|t| 1e3 * t), "gflops_if_direct": rates,
+            })
         );
-        sums.entry(kind)
-            .or_default()
-            .iter_mut()
-            .zip(times)
-            .for_each(|(s, t)| *s += 1e3 * t);
-    }
-    for (kind, [f, d, i, w]) in sums {
-        println!("{kind:63} {f:8.1} {d:8.1} {i:8.1} {w:8.1}");
     }
     Ok(())
 }

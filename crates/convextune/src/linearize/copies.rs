@@ -166,7 +166,7 @@ impl<'l, 'a, T: Scalar> Copies<'l, 'a, T> {
             );
             let rows = &mut g[(samples.start - begin) * d..(samples.end - begin) * d];
             rows.fill(T::ZERO);
-            pass.adjoint(ones, 1, &mut |layer| {
+            pass.adjoint(ones, (1, 0), &mut |layer| {
                 let columns = lin.network.parameter_range(layer.node);
                 let columns = columns.start - lin.offset..columns.end - lin.offset;
                 let add = |(i, row): (usize, &mut [T])| {

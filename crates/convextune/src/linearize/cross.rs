@@ -40,11 +40,10 @@ impl<T: Scalar> Linearization<'_, T> {
             vec![0.0f64; columns * self.outputs()],
         );
         let (mut ours, mut theirs) = (Read::default(), Read::default());
+        let (mut j, mut k) = (Vec::new(), Vec::new());
         for run in self.layer_runs(memory / (size_of::<T>() * (rows + columns)).max(1)) {
-            let (j, k) = (
-                self.run_rows(&run, &mut ours)?,
-                queries.run_rows(&run, &mut theirs)?,
-            );
+            self.run_rows(&run, &mut ours, &mut j)?;
+            queries.run_rows(&run, &mut theirs, &mut k)?;
             add_products((&k, columns), (&j, rows), &mut rest);
             add_own(&k, self.outputs(), &mut own);
         }

@@ -127,7 +127,7 @@ impl Linearization<'_> {
     pub fn curvature(&self, options: CurvatureOptions) -> Result<Curvature, Error> {
         let mut sums: BTreeMap<NodeId, Sums> = BTreeMap::new();
         let probe = |i: usize, j: usize, g: &mut [f32]| probe(options.seed, (i, j), g);
-        self.for_directions(options.probes, probe, |layer, rows| {
+        self.for_directions((options.probes, 0), probe, |layer, rows| {
             let op = &self.network().graph().nodes()[layer.node].op;
             let sums = sums
                 .entry(layer.node)
@@ -159,7 +159,7 @@ impl Linearization<'_> {
         let head = self.head();
         let mut measured: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
         let probe = |i: usize, j: usize, g: &mut [f32]| probe(options.seed, (i, j), g);
-        self.for_directions(options.probes, probe, |layer, _| {
+        self.for_directions((options.probes, 0), probe, |layer, _| {
             let Some((_, Block::Kronecker(block))) = blocks.get(&layer.node) else {
                 return;
             };

@@ -32,12 +32,12 @@ impl<T: Scalar> Linearization<'_, T> {
         self.network().graph().output()
     }
 
-    /// Hands `consume` every layer's gradients for output directions `directions` of every
-    /// sample: direction j of sample i is the vector written by `direction(i, j, out)`.
-    /// One primal pass, `directions` backward passes a sample.
+    /// Hands `consume` the gradients of every layer from the node `down_to` on, for output directions
+    /// `directions` of every sample: direction j of sample i is the vector written by `direction(i, j,
+    /// out)`. One primal pass, `directions` backward passes a sample.
     pub(super) fn for_directions(
         &self,
-        directions: usize,
+        (directions, down_to): (usize, NodeId),
         direction: impl Fn(usize, usize, &mut [T]),
         mut consume: impl FnMut(&LayerGradient<'_, T>, &Rows),
     ) -> Result<(), Error> {
@@ -57,7 +57,7 @@ impl<T: Scalar> Linearization<'_, T> {
                 for (row, g) in g.data_mut().chunks_exact_mut(c).enumerate() {
                     direction(samples.start + row / r, first + row % r, g);
                 }
-                pass.adjoint(g, r, &mut |layer| consume(&layer, &rows));
+                pass.adjoint(g, (r, down_to), &mut |layer| consume(&layer, &rows));
             }
             self.reporter.advance(samples.len() as u64);
         }
@@ -73,8 +73,10 @@ impl<T: Scalar> Linearization<'_, T> {
     /// [`Self::for_directions`] along the classes: the rows of J themselves.
     pub(super) fn for_jacobian_rows(
         &self,
+        down_to: NodeId,
         consume: impl FnMut(&LayerGradient<'_, T>, &Rows),
     ) -> Result<(), Error> {
-        self.for_directions(self.outputs, |_, class, g| g[class] = T::ONE, consume)
+        let directions = (self.outputs, down_to);
+        self.for_directions(directions, |_, class, g| g[class] = T::ONE, consume)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! K is the sum over layers of J_l J_l'. A run of layers whose rows fit in the memory allowed is
 //! stored for all samples (`NC x D_run`; a wide layer is cut into several), multiplied by its
-//! transpose, and dropped. Each run costs C backward passes a sample. A fully connected layer's part
+//! transpose, and dropped. Each run costs C backward passes a sample, which end at the run's first layer; and
+//! of the product, which is symmetric, half is computed ([`add_gram`]). A fully connected layer's part
 //! comes from what it read and its output gradients, without its rows. The head's part is (Phi Phi') (x) I_C and costs nothing; it is kept
 //! apart, so that the weight of the backbone against it can be chosen afterwards.
 
@@ -134,15 +135,17 @@ impl<T: Scalar> Linearization<'_, T> {
         let (n, nc) = (self.samples().len(), self.rows());
         let mut kernel = vec![0.0f64; nc * nc];
         let mut read = Read::default();
+        let mut j = Vec::new();
         for run in self.layer_runs(memory / (size_of::<T>() * nc).max(1)) {
-            let j = self.run_rows(&run, &mut read)?;
-            add_products((&j, nc), (&j, nc), &mut kernel);
+            self.run_rows(&run, &mut read, &mut j)?;
+            add_gram(&j, nc, 0..nc, &mut kernel);
         }
+        drop(j);
         for layer in read.outer.values() {
             layer.add_products((n, nc), layer, (n, nc), &mut kernel);
         }
         let features = read.features;
-        let rest = Dense::from_fn(nc, nc, |i, j| kernel[i * nc + j]);
+        let rest = Dense::from_fn(nc, nc, |i, j| kernel[i.max(j) * nc + i.min(j)]);
         drop(kernel);
         let d = features.len() / n.max(1);
         let features = Dense::from_fn(n, d, |i, j| features[i * d + j].to_f64());
@@ -193,14 +196,24 @@ impl<T: Scalar> Linearization<'_, T> {
         matches!(self.network().graph().nodes()[node].op, Op::Linear(_))
     }
 
-    /// The columns of J that a run holds, `NC x width`; the first run also collects the head's
+    /// The columns of J that a run holds, `NC x width`, in `j`; the first run also collects the head's
     /// input and what the fully connected layers read and were told.
-    pub(super) fn run_rows(&self, run: &Run, read: &mut Read<T>) -> Result<Vec<T>, Error> {
+    pub(super) fn run_rows(
+        &self,
+        run: &Run,
+        read: &mut Read<T>,
+        j: &mut Vec<T>,
+    ) -> Result<(), Error> {
         let (c, head) = (self.outputs(), self.head());
         let width = run.values().map(|slot| slot.columns.end).max().unwrap_or(0);
         let first_run = read.features.is_empty();
-        let mut j = vec![T::ZERO; self.rows() * width];
-        self.for_jacobian_rows(|layer, rows| {
+        j.clear();
+        j.resize(self.rows() * width, T::ZERO);
+        let nodes = self.first_trainable()..=head;
+        let down_to =
+            nodes.filter(|node| run.contains_key(node) || first_run && self.is_linear(*node));
+        let down_to = down_to.min().unwrap_or(head);
+        self.for_jacobian_rows(down_to, |layer, rows| {
             if layer.node == head && first_run && rows.directions.start == 0 {
                 read.features.extend_from_slice(layer.primal.inputs[0].data);
             }
@@ -224,17 +237,46 @@ impl<T: Scalar> Linearization<'_, T> {
                         slot.fill(layer, sample, direction, j);
                     }
                 });
-        })?;
-        Ok(j)
+        })
     }
+}
+
+/// Rows of a Gram matrix whose products with each other are all formed.
+const LEAF: usize = 128;
+
+/// `gram += a a'` on and below the diagonal, in the rows and columns `range`, for `a` of `rows` rows: two
+/// halves by themselves, and their products, with the same number of operations as all that is below them.
+fn add_gram<T: Scalar>(a: &[T], rows: usize, range: Range<usize>, gram: &mut [f64]) {
+    let length = a.len() / rows.max(1);
+    let of = |range: &Range<usize>| &a[range.start * length..range.end * length];
+    let (lower, upper) = if range.len() <= LEAF {
+        (range.clone(), range)
+    } else {
+        let middle = range.start + range.len() / 2;
+        let halves = (middle..range.end, range.start..middle);
+        add_gram(a, rows, halves.0.clone(), gram);
+        add_gram(a, rows, halves.1.clone(), gram);
+        halves
+    };
+    let part = &mut gram[lower.start * rows + upper.start..];
+    add_strided(
+        (of(&lower), lower.len()),
+        (of(&upper), upper.len()),
+        (part, rows),
+    );
 }
 
 /// `products += a b'` for `a` of `rows` and `b` of `columns` rows of one length, all row-major; summed
 /// in `T` over runs of that length, then in f64.
-pub(super) fn add_products<T: Scalar>(
+pub(super) fn add_products<T: Scalar>(a: (&[T], usize), b: (&[T], usize), products: &mut [f64]) {
+    add_strided(a, b, (products, b.1));
+}
+
+/// [`add_products`] into rows that begin `stride` numbers apart.
+fn add_strided<T: Scalar>(
     (a, rows): (&[T], usize),
     (b, columns): (&[T], usize),
-    products: &mut [f64],
+    (products, stride): (&mut [f64], usize),
 ) {
     let length = a.len() / rows.max(1);
     let mut part = vec![T::ZERO; rows * columns];
@@ -248,9 +290,35 @@ pub(super) fn add_products<T: Scalar>(
             left,
             right.t(),
         );
-        products
-            .par_iter_mut()
-            .zip(&part)
-            .for_each(|(g, p)| *g += p.to_f64());
+        let parts = part.par_chunks(columns.max(1));
+        parts
+            .zip(products.par_chunks_mut(stride.max(1)))
+            .for_each(|(part, products)| {
+                for (sum, p) in products.iter_mut().zip(part) {
+                    *sum += p.to_f64();
+                }
+            });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gram_matrix_of_several_leaves_is_that_of_all_products() {
+        let (rows, length) = (2 * LEAF + 37, 11);
+        let a: Vec<f64> = (0..rows * length).map(|k| (k as f64 * 0.7).sin()).collect();
+        let (mut gram, mut all) = (vec![0.0; rows * rows], vec![0.0; rows * rows]);
+        add_gram(&a, rows, 0..rows, &mut gram);
+        add_products((&a, rows), (&a, rows), &mut all);
+        for i in 0..rows {
+            for j in 0..=i {
+                assert!(
+                    (gram[i * rows + j] - all[i * rows + j]).abs() < 1e-12,
+                    "{i} {j}"
+                );
+            }
+        }
     }
 }

@@ -63,7 +63,7 @@ fn pass_bytes<T: Scalar>(
     executor.vjp(recording, g, &mut gw);
     let recording = executor.record_layers(Tensor::zeros(shape))?;
     let g = ones(recording.output(), DIRECTIONS);
-    executor.adjoint(&recording, g, DIRECTIONS, |_| {});
+    executor.adjoint(&recording, g, (DIRECTIONS, 0), |_| {});
     executor.recycle_layers(recording);
     Ok(executor.buffer_bytes())
 }

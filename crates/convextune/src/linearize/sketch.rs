@@ -63,7 +63,7 @@ impl Linearization<'_> {
         let mut z = vec![0.0f32; self.samples().len() * c * k];
         let mut features = Vec::new();
         let along = |_: usize, j: usize, g: &mut [f32]| g[classes[j]] = 1.0;
-        self.for_directions(c, along, |layer, rows| {
+        self.for_directions((c, 0), along, |layer, rows| {
             if layer.node == head {
                 if rows.directions.start == 0 {
                     features.extend_from_slice(layer.primal.inputs[0].data);

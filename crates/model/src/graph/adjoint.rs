@@ -11,14 +11,20 @@ use crate::tensor::{Scalar, Tensor, View};
 struct Arrived<T> {
     /// Gradients at the output for each sample.
     repeat: usize,
+    /// The node to go back to.
+    down_to: NodeId,
     gradients: Vec<Option<Tensor<T>>>,
 }
 
 impl<T: Scalar> Arrived<T> {
-    fn new(recording: &Recording<T>, output: NodeId, g: Tensor<T>, repeat: usize) -> Self {
+    fn new(recording: &Recording<T>, output: NodeId, g: Tensor<T>) -> Self {
         let mut gradients: Vec<_> = recording.shapes.iter().map(|_| None).collect();
         gradients[output] = Some(g);
-        Self { repeat, gradients }
+        Self {
+            repeat: 1,
+            down_to: 1,
+            gradients,
+        }
     }
 }
 
@@ -36,20 +42,24 @@ impl<T: Scalar> Recording<T> {
 }
 
 impl<T: Scalar> Executor<'_, T> {
-    /// Propagates `g`, gradients at the output (`repeat` images for each recorded sample), and
-    /// hands every trainable layer's gradient to `consume`, from the last layer to the first.
+    /// Propagates `g`, gradients at the output (`repeat` images for each recorded sample), back to the node
+    /// `down_to`, and hands every trainable layer's gradient to `consume`, from the last layer to that.
     pub fn adjoint(
         &mut self,
         recording: &LayerRecording<T>,
         g: Tensor<T>,
-        repeat: usize,
+        (repeat, down_to): (usize, NodeId),
         mut consume: impl FnMut(LayerGradient<'_, T>),
     ) {
         let last = self.network.graph.output();
         let g = self.pool.copy(&g);
         let recording = &recording.0;
-        let mut arrived = Arrived::new(recording, last, g, repeat);
-        for id in (1..=last).rev() {
+        let mut arrived = Arrived {
+            repeat,
+            down_to,
+            ..Arrived::new(recording, last, g)
+        };
+        for id in (down_to.max(1)..=last).rev() {
             if let Some(g) = arrived.gradients[id].take() {
                 self.back_through_node(id, g, recording, &mut arrived, &mut consume);
             }
@@ -62,7 +72,7 @@ impl<T: Scalar> Executor<'_, T> {
         let (network, offset) = (self.network, self.offset());
         let last = network.graph.output();
         let g = self.pool.copy(&g);
-        let mut arrived = Arrived::new(&recording, last, g, 1);
+        let mut arrived = Arrived::new(&recording, last, g);
         for id in (1..=last).rev() {
             if let Some(g) = arrived.gradients[id].take() {
                 match self.chains.ending_at[id] {
@@ -186,7 +196,8 @@ impl<T: Scalar> Executor<'_, T> {
         for i in inputs {
             let shape = recording.shapes[*i];
             let shape = shape.with_n(shape.n * arrived.repeat);
-            storage.push(self.depends[*i].then(|| match arrived.gradients[*i].take() {
+            let wanted = self.depends[*i] && *i >= arrived.down_to;
+            storage.push(wanted.then(|| match arrived.gradients[*i].take() {
                 Some(gx) => (gx, true),
                 None => (self.pool.take(shape), false),
             }));

@@ -6,8 +6,8 @@
 //! one that follows the definitions. Of an operator an engine must know the four maps that
 //! [`crate::ops`] defines, for every variant of [`Op`](crate::ops::Op).
 
-use super::GraphError;
 use super::execute::{Executor, LayerGradient, LayerRecording, Recording};
+use super::{GraphError, NodeId};
 use crate::tensor::{Scalar, Tensor};
 
 /// Runs the passes of one network f(x; w), whose weights from some node on are trained.
@@ -68,11 +68,12 @@ pub trait LayeredPass<T: Scalar> {
     /// f(x; w).
     fn output(&self) -> &Tensor<T>;
     /// Hands the input and the output gradients of every trained layer to `consume`, from the last
-    /// layer to the first; `g` holds `repeat` gradients for each sample.
+    /// layer to the first that is wanted; `back` is the number of gradients that `g` holds for each
+    /// sample, and that first node.
     fn adjoint(
         &mut self,
         g: Tensor<T>,
-        repeat: usize,
+        back: (usize, NodeId),
         consume: &mut dyn FnMut(LayerGradient<'_, T>),
     );
 }
@@ -112,10 +113,10 @@ impl<T: Scalar> LayeredPass<T> for Layers<'_, '_, T> {
     fn adjoint(
         &mut self,
         g: Tensor<T>,
-        repeat: usize,
+        back: (usize, NodeId),
         consume: &mut dyn FnMut(LayerGradient<'_, T>),
     ) {
-        self.executor.adjoint(&self.recording, g, repeat, consume);
+        self.executor.adjoint(&self.recording, g, back, consume);
     }
 }
 

@@ -167,7 +167,7 @@ fn gradients_of_single_samples_and_classes_share_one_primal_pass() {
     }
     let d = network.parameters().len();
     let mut rows = vec![vec![0.0; d]; 2 * classes];
-    executor.adjoint(&recording, g, classes, |layer| {
+    executor.adjoint(&recording, g, (classes, 0), |layer| {
         for (i, row) in rows.iter_mut().enumerate() {
             let range = network.parameter_range(layer.node);
             layer.add_one_to(i / classes, i % classes, &mut row[range]);
@@ -213,7 +213,7 @@ fn the_pool_does_not_grow_with_the_passes() {
         let recording = executor.record(images(2), Some(&v)).unwrap();
         executor.vjp(recording, ones.clone(), &mut gw);
         let recording = executor.record_layers(images(2)).unwrap();
-        executor.adjoint(&recording, ones, 1, |_| {});
+        executor.adjoint(&recording, ones, (1, 0), |_| {});
         executor.recycle_layers(recording);
         bytes.push(executor.buffer_bytes());
     }

@@ -140,7 +140,7 @@ fn check<T: Scalar>(network: &Network<f64>, tolerance: f64) {
         executor.vjp(recording, cotangent.clone(), &mut gw);
         let mut by_layers = vec![T::ZERO; v.len()];
         let recording = executor.record_layers(images()).unwrap();
-        executor.adjoint(&recording, cotangent, 1, |layer| {
+        executor.adjoint(&recording, cotangent, (1, 0), |layer| {
             layer.add_to(&mut by_layers[network.parameter_range(layer.node)]);
         });
         executor.recycle_layers(recording);

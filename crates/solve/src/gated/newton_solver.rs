@@ -102,16 +102,22 @@ pub(super) fn solve(
         gram: &gram,
         groups,
     };
-    let latest = Mutex::new(vec![None; outputs]);
+    // An output whose turn has not come counts as the zero network, whose dual value is at least 0.
+    let start = |output| {
+        let single = single(problem, output);
+        let zero = Mat::zeros(single.targets.nrows(), 1);
+        let objective = n * single.loss.value(zero.as_ref(), single.targets.as_ref());
+        let gap = objective;
+        Round { objective, gap }
+    };
+    let latest = Mutex::new((0..outputs).map(start).collect::<Vec<Round>>());
     let one = |output: usize| {
         let mut observe = |round: Round| {
             let Ok(mut latest) = latest.lock() else {
                 return ControlFlow::Break(());
             };
-            latest[output] = Some(round);
-            // Until every output has a figure there is none for the whole.
-            let all: Option<Vec<Round>> = latest.iter().copied().collect();
-            all.map_or(ControlFlow::Continue(()), |all| observe(total(&all, n)))
+            latest[output] = round;
+            observe(total(&latest, n))
         };
         let warm = warm_groups(problem, warm, output);
         let single = single(problem, output);

@@ -63,9 +63,13 @@ impl Polar {
         let norms = match problem.penalty {
             Penalty::SquaredL2 => vec![0.0; data.outputs],
             Penalty::Feature => work.feature(),
-            Penalty::Neuron => work.largest(live, |gate, c, least| Ok(work.column(gate, c, least)))?,
+            Penalty::Neuron => {
+                work.largest(live, |gate, c, least| Ok(work.column(gate, c, least)))?
+            }
             Penalty::L1 => work.largest(live, |_, c, _| Ok(entries(c)))?,
-            Penalty::Nuclear => work.largest(live, |gate, c, least| work.spectral(gate, c, least))?,
+            Penalty::Nuclear => {
+                work.largest(live, |gate, c, least| work.spectral(gate, c, least))?
+            }
         };
         let squares = match problem.penalty {
             Penalty::SquaredL2 => work.sum(data.outputs, |gate, c, sum| work.square(gate, c, sum)),
@@ -102,8 +106,17 @@ impl Correlations<'_> {
         let at_a_time = (COLUMNS / outputs).max(1);
         let one = |gates: &[usize]| {
             let c = self.data.correlate(gates, self.theta);
-            let columns = |k| (0..outputs).map(|o| c.col_as_slice(k * outputs + o)).collect();
-            chunk(&mut gates.iter().enumerate().map(|(k, gate)| (*gate, columns(k))))
+            let columns = |k| {
+                (0..outputs)
+                    .map(|o| c.col_as_slice(k * outputs + o))
+                    .collect()
+            };
+            chunk(
+                &mut gates
+                    .iter()
+                    .enumerate()
+                    .map(|(k, gate)| (*gate, columns(k))),
+            )
         };
         gates.par_chunks(at_a_time).map(one).collect()
     }
@@ -208,7 +221,9 @@ impl Correlations<'_> {
     fn feature(&self) -> Vec<f64> {
         let squares = self.sum(self.data.features * self.data.outputs, |_, columns, sum| {
             let entries = columns.iter().copied().flatten();
-            sum.iter_mut().zip(entries).for_each(|(sum, c)| *sum += c * c);
+            sum.iter_mut()
+                .zip(entries)
+                .for_each(|(sum, c)| *sum += c * c);
         });
         let columns = squares.chunks(self.data.features.max(1));
         columns.map(|c| largest_size(c).sqrt()).collect()
