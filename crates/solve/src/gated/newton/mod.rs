@@ -31,19 +31,17 @@
 //! matrices ([`system`]) are ours.
 
 pub(crate) mod group;
+mod scalar;
 mod system;
 
-use std::sync::OnceLock;
-
-use faer::{Mat, MatRef};
+use faer::Mat;
 use rayon::prelude::*;
 
-use self::group::{Cones, Group, Live};
+use self::group::{Group, Live};
+pub(crate) use self::scalar::Scalar;
 use self::system::System;
-use crate::dense::{axpy, dot, norm, norm_squared};
+use crate::dense::{dot, norm, norm_squared};
 use crate::error::SolveError;
-use crate::factor::add_gram_lower;
-use crate::gated::matrix::{Column, GatedMatrix};
 use crate::prox::cone::Active;
 
 /// Newton steps for one `phi`.
@@ -58,139 +56,6 @@ const FIRST_SIGMA: f64 = 1000.0;
 const LAST_SIGMA: f64 = 1e8;
 /// Factor by which `sigma` grows from one `phi` to the next.
 const GROWTH: f64 = 5.0;
-
-/// One problem (1).
-pub(crate) struct Scalar<'a> {
-    pub(crate) matrix: &'a GatedMatrix,
-    pub(crate) cones: Cones<'a>,
-    /// `t`, length `n`.
-    pub(crate) target: Vec<f64>,
-    /// `h^(1/2)`, length `n`; `None` for ones.
-    pub(crate) root: Option<Vec<f64>>,
-    /// `w`.
-    pub(crate) weight: f64,
-    /// Whether there is a `b`.
-    pub(crate) intercept: bool,
-    /// `X X'`, lower triangle, when first asked for.
-    pub(crate) gram: &'a OnceLock<Mat<f64>>,
-}
-
-impl Scalar<'_> {
-    fn samples(&self) -> usize {
-        self.matrix.samples()
-    }
-
-    fn features(&self) -> usize {
-        self.matrix.features()
-    }
-
-    /// `v <- h^(1/2) v`.
-    fn scale(&self, v: &mut [f64]) {
-        if let Some(root) = &self.root {
-            v.iter_mut().zip(root).for_each(|(v, h)| *v *= h);
-        }
-    }
-
-    /// `h^(1/2)`, the column of `b`.
-    fn ones(&self) -> Vec<f64> {
-        let mut ones = vec![1.0; self.samples()];
-        self.scale(&mut ones);
-        ones
-    }
-
-    /// `h_s ||x_s||^2`, squared lengths of the rows of `X`.
-    pub(crate) fn scaled_squares(&self) -> Vec<f64> {
-        let mut squares = self.squares();
-        self.scale(&mut squares);
-        self.scale(&mut squares);
-        squares
-    }
-
-    /// `||x_s||^2` of the rows of `X`.
-    fn squares(&self) -> Vec<f64> {
-        let x = self.matrix.x();
-        let square = |s| (0..x.ncols()).map(|j| x[(s, j)] * x[(s, j)]).sum();
-        (0..x.nrows()).map(square).collect()
-    }
-
-    fn gram(&self) -> &Mat<f64> {
-        self.gram.get_or_init(|| {
-            let mut gram = Mat::zeros(self.samples(), self.samples());
-            add_gram_lower(&mut gram, self.matrix.x(), 1.0);
-            gram
-        })
-    }
-
-    /// `A_g' y` for all groups, `d x k`.
-    pub(crate) fn correlate(&self, groups: &[Group], y: &[f64]) -> Mat<f64> {
-        let mut y = y.to_vec();
-        self.scale(&mut y);
-        let y = Mat::from_fn(y.len(), 1, |s, _| y[s]);
-        let mut out = self.matrix.correlate(&columns(groups), &y);
-        for (k, group) in groups.iter().enumerate().filter(|(_, g)| g.negative) {
-            out.col_as_slice_mut(k)
-                .iter_mut()
-                .for_each(|c| *c *= group.sign());
-        }
-        out
-    }
-
-    /// `A x + b 1`, `x` `d x k`.
-    pub(crate) fn apply(&self, groups: &[Group], x: MatRef<'_, f64>, b: f64) -> Vec<f64> {
-        let x = Mat::from_fn(x.nrows(), x.ncols(), |j, k| groups[k].sign() * x[(j, k)]);
-        let mut z = Mat::from_fn(self.samples(), 1, |_, _| b);
-        self.matrix.apply(&columns(groups), x.as_ref(), &mut z);
-        let mut z = z.col_as_slice(0).to_vec();
-        self.scale(&mut z);
-        z
-    }
-
-    /// The residual `t - A x - b 1` with the best `b`, and that `b`.
-    pub(crate) fn residual(&self, groups: &[Group], x: MatRef<'_, f64>) -> (Vec<f64>, f64) {
-        let z = self.apply(groups, x, 0.0);
-        let mut r: Vec<f64> = self.target.iter().zip(z).map(|(t, z)| t - z).collect();
-        if !self.intercept {
-            return (r, 0.0);
-        }
-        let ones = self.ones();
-        let b = dot(&ones, &r) / norm_squared(&ones);
-        r.iter_mut().zip(&ones).for_each(|(r, one)| *r -= b * one);
-        (r, b)
-    }
-
-    /// `y` with `<1, y> = 0`, as (2) demands, where there is a `b`.
-    pub(crate) fn centred(&self, y: &[f64]) -> Vec<f64> {
-        let mut y = y.to_vec();
-        if self.intercept {
-            let ones = self.ones();
-            let mean = dot(&ones, &y) / norm_squared(&ones);
-            axpy(-mean, &ones, &mut y);
-        }
-        y
-    }
-
-    /// The best dual value among the multiples `s y` of a `y` with `||P_K A_i' y|| <= largest` for all
-    /// groups; and `s`.
-    pub(crate) fn dual_value(&self, y: &[f64], largest: f64) -> (f64, f64) {
-        let (along, square) = (dot(&self.target, y), norm_squared(y));
-        let limit = if largest > 0.0 {
-            self.weight / largest
-        } else {
-            f64::INFINITY
-        };
-        let best = if square > 0.0 { along / square } else { 0.0 };
-        let s = best.clamp(-limit, limit);
-        (s * along - 0.5 * s * s * square, s)
-    }
-}
-
-fn columns(groups: &[Group]) -> Vec<Column> {
-    let column = |g: &Group| Column {
-        gate: g.gate,
-        output: 0,
-    };
-    groups.iter().map(column).collect()
-}
 
 /// Where the method stands; its vectors belong to the groups of a working set.
 #[derive(Clone, Debug)]
