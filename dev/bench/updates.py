@@ -13,7 +13,8 @@ row      `--operations` changes in a row, forgetting and adding by turns; the la
 pcg      that fit by conjugate gradients, for the passes of a fit whose kernel is not formed
 
 A line has the relative differences (norm of the difference over that of the fit from the beginning) of the trained
-update u, of the weights w0 + u, of b and of the outputs on all test pictures, and what both cost. CPU seconds are of
+update u, of the weights w0 + u, of b and of the outputs on all test pictures, and what both cost; `unchanged` is the
+difference of the model before the change. CPU seconds are of
 the whole command, starting and decoding included; passes are over the training pictures.
 
 The attack calls a picture a training picture if its squared error is small (or its margin large). Its AUC is that of
@@ -128,10 +129,12 @@ class Study:
         link(names, self.source / "train", more / "train")
         return target, self.cli("add", model, more / "train", "-o", target)
 
-    def line(self, what, model, ours, reference, theirs, **more):
-        """Compares and writes."""
+    def line(self, what, model, ours, reference, theirs, before=None, **more):
+        """Compares and writes; `before` is the model that was changed."""
         scores = [self.cli.scores(m, self.work / "test", self.classes)[0] for m in (model, reference)]
         delta = difference(model, reference)
+        if before:
+            more["unchanged"] = difference(before, reference)
         delta["outputs"] = float(np.linalg.norm(scores[0] - scores[1]) / np.linalg.norm(scores[1]))
         line = self.base | {"what": what, "difference": delta, "ours": report(ours), "fit_again": report(theirs)} | more
         print(json.dumps(line["difference"]), file=sys.stderr)
@@ -156,13 +159,13 @@ class Study:
             less, ours = self.forget(f"less-{count}", first, data, gone)
             part, _, fitted = self.again(f"part-{count}", rest)
             attacks = self.membership(gone, {"before": first, "after": less, "never seen": part})
-            self.line("forget", less, ours, part, fitted, share=share, changed=count, **attacks)
+            self.line("forget", less, ours, part, fitted, first, share=share, changed=count, **attacks)
             if "pcg" in options.what_of and share == options.shares[-1]:
                 iterated, _, fitted = self.again(f"pcg-{count}", rest, "--solver", "pcg", "--solver-tolerance", 1e-5)
                 self.line("forget, fit by pcg", less, ours, iterated, fitted, share=share, changed=count)
             if "add" in options.what_of:
                 more, ours = self.add(f"more-{count}", part, gone)
-                self.line("add", more, ours, whole, theirs, share=share, changed=count)
+                self.line("add", more, ours, whole, theirs, part, share=share, changed=count)
         if "class" in options.what_of:
             new = [p for p in self.all if p.split("/")[0] == self.classes[-1]]
             part, _, _ = self.again("class", [p for p in self.all if p not in new])
@@ -194,13 +197,14 @@ class Study:
 
 def table(path):
     """Markdown."""
-    print("| Set | Images | What | Moved | u | w | b | outputs | Passes, JVPs, VJPs | of a fit | CPU s | of a fit | AUC before | after | never seen |")
-    print("|" + "---|" * 15)
+    print("| Set | Images | What | Moved | u before | u | w | b | outputs | Passes, JVPs, VJPs | of a fit | CPU s | of a fit | AUC before | after | never seen |")
+    print("|" + "---|" * 16)
     for line in map(json.loads, Path(path).read_text(encoding="utf-8").splitlines()):
         d, ours, fit = line["difference"], line["ours"], line["fit_again"]
         work = lambda r: f"{r['passes']:.0f}, {r['jvps']}, {r['vjps']}"
         rates = [line["attack"][k]["loss"] if "attack" in line else None for k in ("before", "after", "never seen")]
         cells = [f"{line['set']} {line['classes']} {line['fit']}", line["images"], line["what"], line["changed"]]
+        cells.append(f"{line['unchanged']['u']:.1e}" if "unchanged" in line else "")
         cells += [f"{d[k]:.1e}" for k in ("u", "w", "b", "outputs")] + [work(ours), work(fit)]
         cells += [f"{r['cpu_seconds']:.1f}" for r in (ours, fit)] + [f"{r[0]:.3f} ({r[1]:.3f})" if r else "" for r in rates]
         print("| " + " | ".join(map(str, cells)) + " |")
