@@ -10,6 +10,7 @@ common   the default: every class has a copy of the last layer, the head of rand
 lqf-fc   the head alone
 random   weights shared by the classes, a random head
 ridge    weights shared, a head that was fitted to all training labels: leave-one-out keeps that head
+random-10, ridge-10   the same two with the backbone's kernel ten times the head's (the default with ridge is 0.1)
 
 Lambda and s are chosen by the program, by leave-one-out where it is honest. The leave-one-out error is the share of
 training pictures that the model fitted without them takes for another class: `rank --by mislabel`, scores above 0;
@@ -31,6 +32,8 @@ VARIANTS = {
     "lqf-fc": ("--method", "lqf-fc"),
     "random": ("--head-init", "random", "--linearize-from", "head.conv"),
     "ridge": ("--head-init", "ridge", "--linearize-from", "head.conv"),
+    "random-10": ("--head-init", "random", "--linearize-from", "head.conv", "--backbone-share", "10"),
+    "ridge-10": ("--head-init", "ridge", "--linearize-from", "head.conv", "--backbone-share", "10"),
 }
 
 

@@ -151,7 +151,8 @@ class Study:
         options = self.options
         first, data, found = self.fit("all", self.all)
         self.prior = ("--lambda-total", found["lambda_total"], "--backbone-scale", found["backbone_scale"])
-        whole, _, theirs = self.again("whole", self.all)
+        if {"add", "class"} & set(options.what_of):
+            whole, _, theirs = self.again("whole", self.all)
         for share in options.shares:
             count = max(1, round(share * len(self.all)))
             gone = self.draw(self.all, count)
