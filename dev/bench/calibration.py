@@ -83,8 +83,9 @@ def table(path):
     lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
     print("| Set | Variant | Draws | N | Tested | Leave-one-out % | Test % | Difference, points | z of each draw | within 2 |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for where in dict.fromkeys((line["set"], line["variant"]) for line in lines):
-        here = [line for line in lines if (line["set"], line["variant"]) == where]
+    place = lambda line: (f"{line['set']} {line['classes']}", line["variant"])
+    for where in sorted({place(line) for line in lines}):
+        here = [line for line in lines if place(line) == where]
         loo, test = (100 * np.array([line[k] for line in here]) for k in ("leave_one_out_error", "test_error"))
         spread = (loo - test).std(ddof=1) / len(here) ** 0.5 if len(here) > 1 else float("nan")
         z = [line["z"] for line in here]
