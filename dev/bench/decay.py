@@ -104,6 +104,7 @@ def compare(options, tuned, grid, closed):
     total = lambda key: sum(pair["fit"][key] for pair in path)
     return {
         "method": tuned["method"],
+        "before": tuned["before"],
         "path": path,
         "slopes": slopes,
         "best": {"tuned": tuned["best"], "fit": best},

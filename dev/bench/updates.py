@@ -197,18 +197,29 @@ class Study:
 
 
 def table(path):
-    """Markdown."""
-    print("| Set | Images | What | Moved | u before | u | w | b | outputs | Passes, JVPs, VJPs | of a fit | CPU s | of a fit | AUC before | after | never seen |")
-    print("|" + "---|" * 16)
-    for line in map(json.loads, Path(path).read_text(encoding="utf-8").splitlines()):
+    """Markdown: every line, and the attacks by the margin too, pooled over the seeds."""
+    lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    place = lambda line: f"{line['set']} {line['classes']} {line['fit']}".strip()
+    work = lambda r: f"{r['passes']:.0f}, {r['jvps']}, {r['vjps']}"
+    print("| Set | Images | What | Moved | u before | u | w | b | outputs | Passes, JVPs, VJPs | of a fit | CPU s | of a fit |")
+    print("|" + "---|" * 13)
+    for line in lines:
         d, ours, fit = line["difference"], line["ours"], line["fit_again"]
-        work = lambda r: f"{r['passes']:.0f}, {r['jvps']}, {r['vjps']}"
-        rates = [line["attack"][k]["loss"] if "attack" in line else None for k in ("before", "after", "never seen")]
-        cells = [f"{line['set']} {line['classes']} {line['fit']}", line["images"], line["what"], line["changed"]]
+        cells = [place(line), line["images"], line["what"], line["changed"]]
         cells.append(f"{line['unchanged']['u']:.1e}" if "unchanged" in line else "")
         cells += [f"{d[k]:.1e}" for k in ("u", "w", "b", "outputs")] + [work(ours), work(fit)]
-        cells += [f"{r['cpu_seconds']:.1f}" for r in (ours, fit)] + [f"{r[0]:.3f} ({r[1]:.3f})" if r else "" for r in rates]
+        cells += [f"{r['cpu_seconds']:.1f}" for r in (ours, fit)]
         print("| " + " | ".join(map(str, cells)) + " |")
+    attacked = [line for line in lines if "attack" in line]
+    print("\n| Set | Forgotten | Draws | AUC by | before | after | never seen |\n|" + "---|" * 7)
+    for where in dict.fromkeys((place(line), line["changed"]) for line in attacked):
+        here = [line["attack"] for line in attacked if (place(line), line["changed"]) == where]
+        for by in ("loss", "margin"):
+            cells = [*where, len(here), by]
+            for model in ("before", "after", "never seen"):
+                rates, errors = np.array([attack[model][by] for attack in here]).T
+                cells.append(f"{rates.mean():.3f} ({np.sqrt(np.sum(errors**2)) / len(here):.3f})")
+            print("| " + " | ".join(map(str, cells)) + " |")
 
 
 def main():
