@@ -183,6 +183,7 @@ class Study:
         model, data, _ = self.again("row", inside)
         cost = {key: 0.0 for key in ("passes", "jvps", "vjps", "cpu_seconds")}
         for step in range(self.options.operations):
+            previous = model
             if step % 2 == 0:
                 moved = self.draw(inside, count)
                 model, ours = self.forget(f"row-{step}", model, data, moved)
@@ -191,6 +192,7 @@ class Study:
                 moved = self.rng.choice(outside, count, replace=False).tolist()
                 model, ours = self.add(f"row-{step}", model, moved)
                 inside, outside = inside + moved, [p for p in outside if p not in moved]
+            previous.unlink()
             cost = {key: cost[key] + ours[key] for key in cost}
         reference, _, theirs = self.again("row-end", inside)
         self.line("row", model, ours, reference, theirs, operations=self.options.operations, changed=count, all_operations=cost)
