@@ -23,7 +23,7 @@ pub use options::{
 pub(crate) use plan::{KERNEL_BYTES, LARGEST_COMMON, LARGEST_KERNEL};
 pub use plan::{Plan, Sizes, multiply_adds, plan};
 pub use prepared::System;
-pub(crate) use prepared::{Prepared, statistics};
+pub(crate) use prepared::{Prepared, Statistics, statistics};
 pub(crate) use prior::{GRID, honest_samples, leave_one_out};
 pub use prior::{LambdaSource, Prior};
 

@@ -15,13 +15,18 @@
 use std::ops::Range;
 
 use convextune_solve::quadratic::tuning::CriterionPoint;
-use convextune_solve::quadratic::{PcgOptions, RidgeProblem, Start};
+use convextune_solve::quadratic::{
+    FeaturePreconditioner, Intercept, PcgOptions, RidgeProblem, Start,
+};
 use convextune_solve::{Centred, LinearOperator, Quiet, Scaled};
 
 use super::closed::targets;
 use super::{Criterion, Data, TuneMethod, Tuned};
 use crate::error::Error;
-use crate::finetune::{PreconditionerChoice, Prepared, SolverChoice, plan, sizes, statistics};
+use crate::finetune::features::Features;
+use crate::finetune::{
+    PreconditionerChoice, Prepared, SolverChoice, Statistics, plan, sizes, statistics,
+};
 use crate::linearize::{Copies, Linearization};
 
 /// Relative gradient norm of each solve.
@@ -35,13 +40,18 @@ pub(super) fn by_validation(data: &Data<'_>, lin: &Linearization<'_>) -> Result<
     let (part, reporter) = (data.part, data.reporter);
     let through = part.through(images, reporter)?;
     let held_out = part.over(through.as_ref().unwrap_or(images), reporter)?;
-    let prepared = prepared(data, lin)?;
+    let statistics = statistics_of_fit(data, lin)?;
     let (jacobian, theirs) = (
         Copies::new(lin, part.copies)?,
         Copies::new(&held_out, part.copies)?,
     );
+    let (prepared, features) = match statistics {
+        Statistics::Features(features) => (Prepared::Nothing, Some(features)),
+        others => (others.prepare(lin, &part.prior)?, None),
+    };
     let mut path = Path {
         prepared: &prepared,
+        features: features.map(|features| (features, lin.outputs(), part.prior.backbone_unit)),
         options: PcgOptions {
             tolerance: PRECISION,
             max_iterations: data.model.header.options.max_passes / 2,
@@ -68,8 +78,8 @@ pub(super) fn by_validation(data: &Data<'_>, lin: &Linearization<'_>) -> Result<
     })
 }
 
-/// The preconditioner of the fit.
-fn prepared(data: &Data<'_>, lin: &Linearization<'_>) -> Result<Prepared, Error> {
+/// What the preconditioner of the fit is made of.
+fn statistics_of_fit(data: &Data<'_>, lin: &Linearization<'_>) -> Result<Statistics, Error> {
     let options = &data.model.header.options;
     let mut plan = data
         .model
@@ -81,12 +91,15 @@ fn prepared(data: &Data<'_>, lin: &Linearization<'_>) -> Result<Prepared, Error>
     if plan.precondition == PreconditionerChoice::Auto {
         plan.precondition = PreconditionerChoice::Features;
     }
-    statistics(lin, &plan, options, data.reporter)?.prepare(lin, &data.part.prior)
+    statistics(lin, &plan, options, data.reporter)
 }
 
 /// Solutions along a path of Lambda.
 struct Path<'a> {
     prepared: &'a Prepared,
+    /// What is made anew for every Lambda in place of `prepared`: the features, with the outputs of the network
+    /// and the backbone's unit.
+    features: Option<(Features, usize, f64)>,
     options: PcgOptions,
     copies: usize,
     /// The backbone's unknowns, and the prior's scale of them.
@@ -109,13 +122,17 @@ impl Path<'_> {
         let scaled = Scaled::new(jacobian, self.backbone.clone(), self.scale)?;
         let centred = Centred::new(&scaled, self.classes)?;
         let target = centred.target(&self.target)?;
-        let v = self.solve(0, RidgeProblem::new(&centred, target.clone(), lambda)?)?;
+        let own = self.made_for(lambda)?;
+        let prepared = own.as_ref().unwrap_or(self.prepared);
+        let problem = RidgeProblem::new(&centred, target.clone(), lambda)?;
+        let v = self.solve(0, prepared, &problem)?;
         let mut image = vec![0.0; target.len()];
         scaled.apply(&v, &mut image)?;
         let bias = self.means(|r| self.target[r] - image[r]);
         let fitted = centred.target(&image)?;
         let minus_a = target.iter().zip(&fitted).map(|(t, f)| (f - t) / lambda);
-        let w = self.solve(1, RidgeProblem::new(&centred, minus_a.collect(), lambda)?)?;
+        let problem = RidgeProblem::new(&centred, minus_a.collect(), lambda)?;
+        let w = self.solve(1, prepared, &problem)?;
         scaled.apply(&w, &mut image)?;
         let slope_of_bias = self.means(|r| -image[r]);
         let theirs = Scaled::new(theirs, self.backbone.clone(), self.scale)?;
@@ -136,12 +153,25 @@ impl Path<'_> {
         })
     }
 
+    /// The preconditioner of the features for one Lambda; the others read it from the problem.
+    fn made_for(&self, lambda: f64) -> Result<Option<Prepared>, Error> {
+        let Some((features, outputs, unit)) = &self.features else {
+            return Ok(None);
+        };
+        let phi = features.phi.as_ref();
+        let made = FeaturePreconditioner::new(phi, *outputs, Intercept::Free, lambda + unit)?;
+        Ok(Some(Prepared::Features(made)))
+    }
+
     /// The minimum of `problem`, from the solution of the one before it in the same place.
-    fn solve(&mut self, place: usize, problem: RidgeProblem<'_>) -> Result<Vec<f64>, Error> {
+    fn solve(
+        &mut self,
+        place: usize,
+        prepared: &Prepared,
+        problem: &RidgeProblem<'_>,
+    ) -> Result<Vec<f64>, Error> {
         let start = self.starts[place].take().map_or(Start::Zero, Start::Warm);
-        let solution =
-            self.prepared
-                .solve(&problem, self.copies, &self.options, start, &mut Quiet)?;
+        let solution = prepared.solve(problem, self.copies, &self.options, start, &mut Quiet)?;
         self.starts[place] = Some(solution.dual.clone().unwrap_or_else(|| solution.x.clone()));
         Ok(solution.x)
     }
@@ -161,8 +191,8 @@ impl Path<'_> {
 mod tests {
     use convextune_solve::DenseOperator;
     use convextune_solve::faer::{Mat, MatRef};
+    use convextune_solve::quadratic::KernelRidge;
     use convextune_solve::quadratic::tuning::held_out_criterion;
-    use convextune_solve::quadratic::{Intercept, KernelRidge};
     use convextune_testkit::Rng;
 
     use super::*;
@@ -186,6 +216,7 @@ mod tests {
         let operators = (operator(ROWS, own), operator(HELD_OUT, theirs));
         let mut path = Path {
             prepared: &Prepared::Nothing,
+            features: None,
             options: PcgOptions {
                 tolerance: 1e-12,
                 max_iterations: 200,

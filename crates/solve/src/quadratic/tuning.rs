@@ -218,11 +218,11 @@ pub fn minimise<E: From<SolveError>>(
     let mut low = path[best.saturating_sub(1)];
     let mut high = path[(best + 1).min(path.len() - 1)];
     let settled = |x: &CriterionPoint| x.slope.abs() <= options.tolerance * x.value;
-    // At an end of the path the criterion may go on falling outside.
+    // At an end of the path the criterion may go on falling outside, however slowly.
     let outwards = |x: &CriterionPoint| {
         (best == 0 && x.slope > 0.0) || (best + 1 == path.len() && x.slope < 0.0)
     };
-    let at_end = !settled(&x) && outwards(&x);
+    let at_end = outwards(&x);
     let mut near = if x.slope > 0.0 { low } else { high };
     for trial in 0..options.evaluations {
         if settled(&x) || at_end {
@@ -251,7 +251,7 @@ pub fn minimise<E: From<SolveError>>(
     }
     points.sort_by(|a, b| a.lambda.total_cmp(&b.lambda));
     Ok(Minimum {
-        converged: settled(&x),
+        converged: settled(&x) && !at_end,
         best: x,
         at_end,
         points,
@@ -321,6 +321,23 @@ mod tests {
             assert!(found.at_end && !found.converged);
             assert!((found.best.lambda.ln() - bottom.signum() * 6.0).abs() < 1e-9);
         }
+    }
+
+    /// A plateau that slopes by less than the tolerance is no minimum either.
+    #[test]
+    fn a_plateau_at_the_end_of_the_path_is_no_minimum() {
+        let f = |lambda: f64| CriterionPoint {
+            lambda,
+            value: 1.0 + 1e-6 * lambda,
+            slope: 1e-6 * lambda,
+        };
+        let path: Vec<_> = (-6..=6).map(|i| f(f64::from(i).exp())).collect();
+        let options = SearchOptions {
+            tolerance: 1e-4,
+            ..OPTIONS
+        };
+        let found: Minimum = minimise(&path, options, |l| Ok::<_, SolveError>(f(l))).unwrap();
+        assert!(found.at_end && !found.converged);
     }
 
     /// Of two valleys the search stays in that of the best point, whatever its slope says.
