@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 fine-tuned the ordinary way, in PyTorch, and kronfluence's analysis of it.
 
 The recipe: a new head of zeros, all weights trained by SGD on the cross entropy (momentum 0.9, weight decay, a cosine
-rate), the running statistics of BatchNorm kept, no augmentation.
+rate, the head's ten times the rest's), the running statistics of BatchNorm kept, no augmentation.
 """
 
 import sys
@@ -75,7 +75,10 @@ def pooled(net, pictures):
 def train(net, pictures, labels, epochs, rate, seed, decay=1e-4, batch=32):
     """SGD; the seed orders the pictures."""
     net.eval()
-    optimizer = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, weight_decay=decay)
+    head = list(net.classifier.parameters())
+    body = [w for name, w in net.named_parameters() if not name.startswith("classifier.")]
+    groups = [{"params": body}, {"params": head, "lr": 10 * rate}]
+    optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=decay)
     steps = epochs * -(-len(pictures) // batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     random = torch.Generator().manual_seed(seed)
@@ -112,12 +115,11 @@ class Classification(Task):
 class Ekfac:
     """Kronfluence with EKFAC factors fitted to a training set. Its files are deleted with it."""
 
-    def __init__(self, net, pictures, labels, output=False, damping=None, batch=64):
+    def __init__(self, net, pictures, labels, output=False, batch=64):
         self.folder = tempfile.TemporaryDirectory()
         task = Classification(output)
         self.data = torch.utils.data.TensorDataset(pictures.contiguous(), labels)
         self.batch = batch
-        self.score = ScoreArguments(damping_factor=damping)
         self.analyzer = Analyzer(
             "peer", prepare_model(net, task), task, cpu=True, output_dir=self.folder.name, disable_tqdm=True,
             log_level=40,
@@ -127,19 +129,22 @@ class Ekfac:
             overwrite_output_dir=True,
         )  # fmt: skip
 
-    def self_scores(self):
-        """g' H^-1 g of every training picture."""
+    def self_scores(self, damping=None):
+        """g' H^-1 g of every training picture; `None`: a tenth of the mean eigenvalue."""
         self.analyzer.compute_self_scores(
-            "self", "ekfac", self.data, per_device_train_batch_size=self.batch, score_args=self.score,
+            "self", "ekfac", self.data, per_device_train_batch_size=self.batch,
+            score_args=ScoreArguments(damping_factor=damping),
             overwrite_output_dir=True,
         )  # fmt: skip
         return self.analyzer.load_self_scores("self")["all_modules"].flatten()
 
-    def pairs(self, images, classes):
+    def pairs(self, images, classes, damping=None):
         """By query (an image and a class) and training picture, the scores."""
         queries = torch.utils.data.TensorDataset(images.contiguous(), classes)
         self.analyzer.compute_pairwise_scores(
             "pairs", "ekfac", queries, self.data, per_device_query_batch_size=self.batch,
-            per_device_train_batch_size=self.batch, score_args=self.score, overwrite_output_dir=True,
+            per_device_train_batch_size=self.batch,
+            score_args=ScoreArguments(damping_factor=damping),
+            overwrite_output_dir=True,
         )  # fmt: skip
         return self.analyzer.load_pairwise_scores("pairs")["all_modules"]

@@ -3,8 +3,8 @@
     python label_peers.py FOLDER --weights FOLDER --size 64
 
 FOLDER holds `train` (and `test`, whose accuracy is reported) with one folder a class. Prints one JSON line a score: its name,
-`fit_seconds` (what it needs beforehand: features and cross-validation, or fine-tuning), `seconds` (the score itself),
-and `scores`, by file name below `train`, larger for more suspect.
+`fit_seconds` (what it needs beforehand: features and cross-validation, or fine-tuning), `seconds` (the score itself;
+both of the processor, so that a shared core does not count), and `scores`, by file name below `train`, larger for more suspect.
 
 cleanlab: the probabilities are those of multinomial logistic regression on the pooled features of the pre-trained
 network (standardised), 5-fold cross-validated; the regularisation is the one of `--C` with the least out-of-sample
@@ -39,14 +39,14 @@ def names(folder):
 
 
 class Clock:
-    """Seconds since the last question."""
+    """Seconds of the processor since the last question."""
 
     def __init__(self):
-        self.last = time.perf_counter()
+        self.last = time.process_time()
 
     def lap(self):
         """Seconds, and starts again."""
-        now = time.perf_counter()
+        now = time.process_time()
         seconds, self.last = now - self.last, now
         return seconds
 
@@ -94,10 +94,11 @@ def finetuned_scores(net, pictures, labels, test, options, report):
         extra["test_error"] = float((batched(net, test[0]).argmax(1) != test[1]).float().mean())
     report("loss of the fine-tuned network", setup, seconds, losses.numpy(), extra)
     clock.lap()
+    ekfac = Ekfac(net, pictures, labels)
+    factors = clock.lap()
     for damping, name in ((None, "heuristic damping"), (1e-8, "damping 1e-8")):
-        scores = Ekfac(net, pictures, labels, damping=damping).self_scores()
-        report(f"kronfluence self-influence, {name}", setup, clock.lap(), scores.numpy(), extra)
-        break
+        scores = ekfac.self_scores(damping)
+        report(f"kronfluence self-influence, {name}", setup, factors + clock.lap(), scores.numpy(), extra)
 
 
 def main():
@@ -106,9 +107,9 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, required=True, help="folder of the weight files")
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--rate", type=float, default=0.02)
-    parser.add_argument("--C", type=float, nargs="*", default=[1e-4, 1e-3, 1e-2])
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--rate", type=float, default=0.001)
+    parser.add_argument("--C", type=float, nargs="*", default=[1e-3, 1e-2, 1e-1])
     parser.add_argument("--only", choices=("cleanlab", "finetuned"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
