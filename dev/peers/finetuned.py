@@ -6,6 +6,7 @@ rate, the head's ten times the rest's), the running statistics of BatchNorm kept
 
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -72,8 +73,8 @@ def pooled(net, pictures):
     return features
 
 
-def train(net, pictures, labels, epochs, rate, seed, decay=1e-4, batch=32):
-    """SGD; the seed orders the pictures."""
+def train(net, pictures, labels, epochs, rate, seed, decay=1e-4, batch=32, weights=None):
+    """SGD; the seed orders the pictures, `weights` are those of the losses."""
     net.eval()
     head = list(net.classifier.parameters())
     body = [w for name, w in net.named_parameters() if not name.startswith("classifier.")]
@@ -85,20 +86,26 @@ def train(net, pictures, labels, epochs, rate, seed, decay=1e-4, batch=32):
     for _ in range(epochs):
         for rows in torch.randperm(len(pictures), generator=random).split(batch):
             optimizer.zero_grad()
-            cross_entropy(net(pictures[rows]), labels[rows]).backward()
+            losses = cross_entropy(net(pictures[rows]), labels[rows], reduction="none")
+            (losses if weights is None else losses * weights[rows]).mean().backward()
             optimizer.step()
             schedule.step()
     return net
 
 
-class Classification(Task):
-    """Kronfluence's description: the loss, and as measurement the loss or (query index, class) an output."""
+def margins(logits, labels):
+    """log(p / (1 - p)), p being the probability of the class `labels`: TRAK's output function."""
+    chosen = nn.functional.one_hot(labels, logits.shape[1]).bool()
+    others = logits.masked_fill(chosen, -torch.inf).logsumexp(1)
+    return logits[chosen] - others
 
-    def __init__(self, output=False):
-        self.output = output
+
+class Classification(Task):
+    """Kronfluence's description. The measurement is minus the margin, so that a positive score is of a picture whose
+    absence lowers the margin."""
 
     def compute_train_loss(self, batch, model, sample=False):
-        images, labels = batch[:2]
+        images, labels = batch
         logits = model(images)
         if sample:
             with torch.no_grad():
@@ -106,18 +113,29 @@ class Classification(Task):
         return cross_entropy(logits, labels, reduction="sum")
 
     def compute_measurement(self, batch, model):
-        if self.output:
-            images, classes = batch
-            return model(images).gather(1, classes[:, None]).sum()
-        return self.compute_train_loss(batch, model)
+        images, labels = batch
+        return -margins(model(images), labels).sum()
+
+
+class Clock:
+    """Seconds of the processor since the last question."""
+
+    def __init__(self):
+        self.last = time.process_time()
+
+    def lap(self):
+        """Seconds, and starts again."""
+        now = time.process_time()
+        seconds, self.last = now - self.last, now
+        return seconds
 
 
 class Ekfac:
     """Kronfluence with EKFAC factors fitted to a training set. Its files are deleted with it."""
 
-    def __init__(self, net, pictures, labels, output=False, batch=64):
+    def __init__(self, net, pictures, labels, batch=64):
         self.folder = tempfile.TemporaryDirectory()
-        task = Classification(output)
+        task = Classification()
         self.data = torch.utils.data.TensorDataset(pictures.contiguous(), labels)
         self.batch = batch
         self.analyzer = Analyzer(
@@ -138,9 +156,9 @@ class Ekfac:
         )  # fmt: skip
         return self.analyzer.load_self_scores("self")["all_modules"].flatten()
 
-    def pairs(self, images, classes, damping=None):
-        """By query (an image and a class) and training picture, the scores."""
-        queries = torch.utils.data.TensorDataset(images.contiguous(), classes)
+    def pairs(self, pictures, labels, damping=None):
+        """By query and training picture, the scores."""
+        queries = torch.utils.data.TensorDataset(pictures.contiguous(), labels)
         self.analyzer.compute_pairwise_scores(
             "pairs", "ekfac", queries, self.data, per_device_query_batch_size=self.batch,
             per_device_train_batch_size=self.batch,

@@ -14,7 +14,6 @@ of the same network.
 
 import argparse
 import json
-import time
 import warnings
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from finetuned import NORMAL, Ekfac, batched, cross_entropy, lite0, pooled, train
+from finetuned import NORMAL, Clock, Ekfac, batched, cross_entropy, lite0, pooled, train
 from sgd_lqf import SUFFIXES, read_pictures
 
 
@@ -36,19 +35,6 @@ def names(folder):
     """The files that `read_pictures` reads, in its order."""
     classes = sorted(p for p in folder.iterdir() if p.is_dir())
     return [f"{c.name}/{p.name}" for c in classes for p in sorted(c.iterdir()) if p.suffix.lower() in SUFFIXES]
-
-
-class Clock:
-    """Seconds of the processor since the last question."""
-
-    def __init__(self):
-        self.last = time.process_time()
-
-    def lap(self):
-        """Seconds, and starts again."""
-        now = time.process_time()
-        seconds, self.last = now - self.last, now
-        return seconds
 
 
 def probabilities(features, labels, strengths, seed):
