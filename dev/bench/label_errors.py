@@ -76,7 +76,10 @@ def peers(folder, options):
     """The lines of the peers."""
     command = [sys.executable, ROOT / "dev" / "peers" / "label_peers.py", folder, "--weights", options.weights]
     command += ["--size", options.size, "--seed", options.seed, *options.peer.split()]
-    return map(json.loads, call(command).splitlines())
+    with subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True) as process:
+        yield from map(json.loads, process.stdout)
+    if process.returncode:
+        sys.exit(f"label_peers.py ended with {process.returncode}")
 
 
 def figures(scores, flipped):
