@@ -80,6 +80,8 @@ def finetuned_scores(net, pictures, labels, test, options, report):
         extra["test_error"] = float((batched(net, test[0]).argmax(1) != test[1]).float().mean())
     report("loss of the fine-tuned network", setup, seconds, losses.numpy(), extra)
     clock.lap()
+    if options.skip_kronfluence:
+        return
     ekfac = Ekfac(net, pictures, labels)
     factors = clock.lap()
     for damping, name in ((None, "heuristic damping"), (1e-8, "damping 1e-8")):
@@ -97,6 +99,7 @@ def main():
     parser.add_argument("--rate", type=float, default=0.001)
     parser.add_argument("--C", type=float, nargs="*", default=[1e-3, 1e-2, 1e-1])
     parser.add_argument("--only", choices=("cleanlab", "finetuned"))
+    parser.add_argument("--skip-kronfluence", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
