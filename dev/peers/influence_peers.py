@@ -9,7 +9,7 @@ and a test picture (`correlation`) and its mean over the left-out pictures (`cor
 processor, for all queries together and for each.
 
 `net`: the fine-tuned network of `finetuned.py`. It is trained from every seed with all pictures, and without
-each of `--samples` pictures: the same batches, the absent picture's loss weighted by zero. The truth is the mean change
+each of `--samples` pictures (or random groups of `--group`): the same batches, absent pictures' losses weighted by zero. The truth is the mean change
 over the seeds; `truth` lines say how much of it is noise: the correlation of one seed's changes with another's. Scores
 are those of the networks trained with all pictures, of one seed and averaged over all.
 
@@ -96,8 +96,12 @@ def some(pictures, labels, per_class):
 
 def run_net(options, data, test, classes):
     """Fine-tuned networks."""
-    samples = torch.randperm(len(data[0]), generator=torch.Generator().manual_seed(0))[: options.samples].tolist()
-    where = {"what": "net", "folder": options.folder.name, "train": len(data[0]), "queries": len(test[0]), "samples": samples}
+    random = torch.Generator().manual_seed(0)
+    if options.group == 1:
+        samples = torch.randperm(len(data[0]), generator=random)[: options.samples, None].tolist()
+    else:
+        samples = [torch.randperm(len(data[0]), generator=random)[: options.group].tolist() for _ in range(options.samples)]
+    where = {"what": "net", "folder": options.folder.name, "train": len(data[0]), "queries": len(test[0]), "group": options.group, "samples": samples}
     clock = Clock()
 
     def trained(seed, absent=None):
@@ -115,7 +119,7 @@ def run_net(options, data, test, classes):
         error = float((batched(whole, test[0]).argmax(1) != test[1]).float().mean())
         before = outputs(whole)
         wholes.append(whole)
-        changes.append(np.array([before - outputs(trained(seed, i)) for i in samples]))
+        changes.append(np.array([before - outputs(trained(seed, group)) for group in samples]))
         report(where | {"score": "truth", "seed": seed, "train_seconds": seconds, "test_error": error, "seconds": clock.lap()})
     truth = np.mean(changes, axis=0)
     if options.seeds > 1:
@@ -124,7 +128,8 @@ def run_net(options, data, test, classes):
     def answer(name, scores):
         seconds = clock.lap()
         line = where | {"score": name, "seconds": seconds, "seconds_per_query": seconds / len(test[0])}
-        report(line | agreement(truth, scores[samples]) | {"correlation_with_seed_0": correlation(changes[0], scores[samples])})
+        scores = np.array([scores[group].sum(axis=0) for group in samples])
+        report(line | agreement(truth, scores) | {"correlation_with_seed_0": correlation(changes[0], scores)})
         clock.lap()
 
     clock.lap()
@@ -212,6 +217,7 @@ def main():
     parser.add_argument("--per-class", type=int, default=20, help="training pictures")
     parser.add_argument("--queries", type=int, default=6, help="test pictures a class")
     parser.add_argument("--samples", type=int, default=10)
+    parser.add_argument("--group", type=int, default=1, help="pictures left out together; scores are added")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--rate", type=float, default=0.001)
