@@ -4,7 +4,7 @@
     .venv-influence/bin/python dev/bench/label_errors.py table OUT.jsonl
 
 `run` links the pictures of FOLDER/train into a new folder, a share of them (by the seed) into the folder of another
-class, all others equally likely; `test` is linked as it is. Ours (`convextune fit`, then `convextune rank --by mislabel`) and
+class, all others equally likely; `test` is linked as it is. Ours (`convextune fit`, then `rank --by mislabel`) and
 `dev/peers/label_peers.py` read the same folder. A line a score: the area under the ROC curve, the share of
 the flipped labels in the first 10 and 20 % of the order (with 20 % flipped, at best 50 and 100 %), and seconds of the
 processor.

@@ -2,9 +2,9 @@
 
     python3 dev/bench/summary_within.py FOLDER --weights FILE --size 64 --out OUT.jsonl
 
-As `convextune-bench influence FOLDER --what summary`, whose order takes no account of classes (easy classes then lose nearly all their
-images first), with the same keys; by `convextune fit`, `rank --by informativeness` and folders of links. Lambda and the backbone's
-scale are chosen anew in each fit, as a user would have it.
+As `convextune-bench influence FOLDER --what summary`, whose order takes no account of classes (easy classes
+then lose nearly all their images first), with the same keys; by `convextune fit`, `rank --by informativeness` and folders of links. Lambda
+and the backbone's scale are chosen anew in each fit, as a user would have it.
 """
 
 import argparse

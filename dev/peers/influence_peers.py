@@ -13,8 +13,8 @@ each of `--samples` pictures (or random groups of `--group`): the same batches, 
 over the seeds; `truth` lines say how much of it is noise: the correlation of one seed's changes with another's. Scores
 are those of the networks trained with all pictures, of one seed and averaged over all.
 
-`oracle`: multinomial logistic regression on 16 principal components of the pre-trained features, with weight decay, trained to
-convergence, every training picture left out by truly refitting; captum's NaiveInfluenceFunction (the explicit Hessian)
+`oracle`: multinomial logistic regression on 16 principal components of the pre-trained features, with weight
+decay, trained to convergence, every training picture left out by truly refitting; captum's NaiveInfluenceFunction (the explicit Hessian)
 beside the two. It shows that the peers are called rightly, where influence functions are known to hold.
 """
 

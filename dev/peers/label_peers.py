@@ -2,8 +2,10 @@
 
     python label_peers.py FOLDER --weights FOLDER --size 64
 
-FOLDER holds `train` (and `test`, whose accuracy is reported) with one folder a class. Prints one JSON line a score: its name,
-`fit_seconds` (what it needs beforehand: features and cross-validation, or fine-tuning), `seconds` (the score itself;
+FOLDER holds `train` (and `test`, whose error is reported) with one folder a class. Prints one JSON line a score: its
+name,
+`fit_seconds` (what it needs beforehand: features and cross-validation, or fine-tuning), `seconds` (the
+score itself;
 both of the processor, so that a shared core does not count), and `scores`, by file name below `train`, larger for more suspect.
 
 cleanlab: the probabilities are those of multinomial logistic regression on the pooled features of the pre-trained
