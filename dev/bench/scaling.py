@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-BENCH = pathlib.Path(__file__).resolve().parents[2] / "target" / "release" / "convextune-bench"
+BENCH = os.environ.get("BENCH") or pathlib.Path(__file__).resolve().parents[2] / "target" / "release" / "convextune-bench"
 # (axis, images, classes, side, threads); axis names what varies.
 SETTINGS = (
     [("images", n, 10, 96, 2) for n in (500, 1000, 2000, 4000)]

@@ -141,15 +141,13 @@ fn ranks_find_what_was_planted() {
         assert!(scores.windows(2).all(|s| s[0] >= s[1]), "{by}");
         (ranked.clone(), scores)
     };
-    let (suspects, margins) = rank("mislabel", &[]);
+    let (suspects, surprises) = rank("mislabel", &[]);
     assert_eq!(suspects[0]["sample"], "train/red/flipped.png");
     assert_eq!(
         (&suspects[0]["class"], &suspects[0]["other"]),
         (&"red".into(), &"blue".into())
     );
-    let wrong = margins.iter().filter(|m| **m > 0.0).count() as f64 / 20.0;
-    let told = report["leave_one_out_error"].as_f64().unwrap();
-    assert!((wrong - told).abs() < 1e-12, "{wrong} {told}");
+    assert!(surprises.len() == 20 && surprises.iter().all(|s| *s >= 0.0));
     let (doubles, cosines) = rank("duplicates", &["--top=2"]);
     let names: Vec<&str> = array(&doubles)
         .iter()

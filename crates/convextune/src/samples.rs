@@ -123,12 +123,11 @@ impl<T: Scalar> Samples<T> {
         }
     }
 
-    /// The batches of `size` samples that make up the whole set, in order.
+    /// As few batches of at most `size` samples as make up the whole set, in order; of nearly the same size,
+    /// so that buffers serve all of them.
     pub fn batches(&self, size: usize) -> impl Iterator<Item = Range<usize>> + use<T> {
-        let n = self.len();
-        (0..n)
-            .step_by(size)
-            .map(move |first| first..(first + size).min(n))
+        let (n, count) = (self.len(), self.len().div_ceil(size.max(1)));
+        (0..count).map(move |k| k * n / count..(k + 1) * n / count)
     }
 
     /// The outputs of `network` for all samples, as samples that lie in memory.

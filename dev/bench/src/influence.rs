@@ -229,11 +229,14 @@ fn labels(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<()> {
     let start = Instant::now();
     let one = job.train().pick(&[0])?;
     let (dual, _) = part.posterior(&fit, options, &one)?;
-    let margins: Vec<f64> = dual.suspicions(&labels).iter().map(|s| s.margin).collect();
+    let suspicions = dual.suspicions(&labels);
+    let margins: Vec<f64> = suspicions.iter().map(|s| s.margin).collect();
+    let surprises: Vec<f64> = suspicions.iter().map(|s| s.surprise).collect();
     let seconds = start.elapsed().as_secs_f64();
     let is_wrong: Vec<bool> = (0..n).map(|i| wrong.contains(&i)).collect();
     for (score, values) in [
         ("leave-one-out margin", margins),
+        ("improbable label", surprises),
         ("leave-one-out error", dual.leave_one_out_errors()),
         ("self-influence", dual.self_influence()),
     ] {

@@ -48,7 +48,7 @@ pub enum By {
     Informativeness,
     /// Square of the error that the model fitted without the image makes at it
     LeaveOneOut,
-    /// How far the model fitted without the image prefers another class to its label
+    /// How improbable its label is to the model fitted without the image
     Mislabel,
     /// Likeness to the most similar other training image; 1 for the same picture
     Duplicates,

@@ -136,7 +136,7 @@ fn mislabel(posterior: &Posterior) -> Vec<Ranked> {
     let suspicions = posterior.dual().suspicions(posterior.labels()).into_iter();
     let score = |s: convextune::influence::Suspicion| {
         let other = header.classes[s.class].clone();
-        (s.margin / header.options.alpha, Some(other))
+        (s.surprise, Some(other))
     };
     of_training(posterior, suspicions.map(score))
 }

@@ -1,20 +1,39 @@
 //! Orders of the training images: how much each tells, how well the others predict it, whether
 //! its label is likely wrong, and which others are nearly the same picture.
+//!
+//! **Labels.** Let `f_i` be the outputs at image i of the fit without it, and
+//!
+//! ```text
+//!     p_i(c) = exp(t f_i[c]) / sum_k exp(t f_i[k]) ,    t = argmin over t >= 0 of -sum_i log p_i(y_i) .   (1)
+//! ```
+//!
+//! One number, t, turns the outputs into probabilities, by the likelihood of labels that the fits have not
+//! seen (temperature scaling; C. Guo et al., *On calibration of modern neural networks*, ICML
+//! 2017: there with held-out images). An image is as suspect as its own label is improbable,
+//! `-log p_i(y_i)`. Unlike the margin to the best other class it counts how many others come near: with many
+//! classes some other class often does.
 
 use convextune_solve::faer::Mat;
 use rayon::prelude::*;
 
 use super::dual::{Dual, Queries};
 
-/// How far the model without an image prefers another class to its label.
+/// What the model without an image thinks of its label.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suspicion {
+    /// `-log p_i(y_i)` of (1), at least 0.
+    pub surprise: f64,
     /// Largest output at another class less that at the label, of the fit without the image:
     /// positive where that fit takes it for another class.
     pub margin: f64,
     /// That other class.
     pub class: usize,
 }
+
+/// Most that `t` of (1) is multiplied with the largest output.
+const SHARPEST: f64 = 1e3;
+/// Halvings of the interval of `t`.
+const HALVINGS: usize = 60;
 
 /// The image most like another.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,11 +89,13 @@ impl Dual {
     /// For labels of the samples, what the fit without each of them thinks of its label.
     pub fn suspicions(&self, labels: &[usize]) -> Vec<Suspicion> {
         let f = self.leave_one_out();
+        let t = sharpness(&f, labels);
         let suspicion = |(i, label): (usize, &usize)| {
             let others = (0..f.ncols()).filter(|c| c != label);
             let best = others.max_by(|a, b| f[(i, *a)].total_cmp(&f[(i, *b)]));
             let class = best.unwrap_or(*label);
             Suspicion {
+                surprise: probabilities(&f, i, t).1 - t * f[(i, *label)],
                 margin: f[(i, class)] - f[(i, *label)],
                 class,
             }
@@ -116,6 +137,43 @@ impl Queries {
         let mean = |i: usize| (0..q).map(|c| self.covariance[(c, i * q + c)]).sum::<f64>();
         (0..n).map(|i| mean(i) / q as f64).collect()
     }
+}
+
+/// `p_i` of (1) and `log sum_k exp(t f_i[k])`.
+fn probabilities(f: &Mat<f64>, i: usize, t: f64) -> (Vec<f64>, f64) {
+    let scores = (0..f.ncols()).map(|c| t * f[(i, c)]);
+    let largest = scores.clone().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = scores.clone().map(|s| (s - largest).exp()).sum();
+    let all = largest + sum.ln();
+    (scores.map(|s| (s - all).exp()).collect(), all)
+}
+
+/// `t` of (1): the sum is convex, its slope is `sum_i (sum_c p_i(c) f_i[c] - f_i[y_i])`. Where the outputs are no
+/// better than chance (`t = 0`), the reciprocal of the largest output, so that there is an order.
+fn sharpness(f: &Mat<f64>, labels: &[usize]) -> f64 {
+    let largest = f.norm_max();
+    let unit = if largest > 0.0 { 1.0 / largest } else { 1.0 };
+    let slope = |t: f64| -> f64 {
+        let of = |(i, label): (usize, &usize)| {
+            let (p, _) = probabilities(f, i, t);
+            let mean: f64 = p.iter().enumerate().map(|(c, p)| p * f[(i, c)]).sum();
+            mean - f[(i, *label)]
+        };
+        labels.iter().enumerate().map(of).sum()
+    };
+    let (mut low, mut high) = (0.0, SHARPEST * unit);
+    if slope(low) >= 0.0 {
+        return unit;
+    }
+    for _ in 0..HALVINGS {
+        let middle = f64::midpoint(low, high);
+        if slope(middle) < 0.0 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    high
 }
 
 /// Squared lengths of the rows.

@@ -8,6 +8,7 @@ use convextune_testkit::{dot, relative_error};
 use faer::linalg::solvers::Solve;
 use faer::{Mat, MatRef};
 
+use super::Suspicion;
 use super::dual::Dual;
 use crate::linearize::tests::{CLASSES, network, samples};
 use crate::linearize::{CrossKernel, Linearization};
@@ -260,6 +261,7 @@ fn scores_are_what_they_say() {
         let (told, among) = (dual.informativeness(&queries), dual.informativeness_among());
         let (own, errors) = (dual.self_influence(), dual.leave_one_out_errors());
         let suspicions = dual.suspicions(&labels);
+        let mut without = Vec::new();
         for i in 0..N {
             let kept: Vec<usize> = all.iter().copied().filter(|j| *j != i).collect();
             let (train_without, asked_without) = dense.refit(&kept);
@@ -278,8 +280,36 @@ fn scores_are_what_they_say() {
             let (label, other) = (labels[i], suspicions[i].class);
             near(suspicions[i].margin, f[other] - f[label]);
             assert!(other != label && (0..CLASSES).all(|c| c == label || f[c] <= f[other]));
+            without.push(f.to_vec());
         }
+        surprises_are_those_of_the_best_temperature(&suspicions, &without, &labels);
     }
+}
+
+/// Against a scan of temperatures.
+fn surprises_are_those_of_the_best_temperature(
+    suspicions: &[Suspicion],
+    outputs: &[Vec<f64>],
+    labels: &[usize],
+) {
+    let surprise = |t: f64, i: usize| {
+        let all: f64 = outputs[i].iter().map(|f| (t * f).exp()).sum();
+        all.ln() - t * outputs[i][labels[i]]
+    };
+    let sum = |t: f64| (0..labels.len()).map(|i| surprise(t, i)).sum::<f64>();
+    let told: f64 = suspicions.iter().map(|s| s.surprise).sum();
+    let scan = (1..4000).map(|k| 1e-3 * f64::from(k));
+    let best = scan.min_by(|a, b| sum(*a).total_cmp(&sum(*b))).unwrap();
+    // Outputs no better than chance have no best temperature, but an order.
+    if best > 1e-3 && best < 3.9 {
+        assert!(
+            (told - sum(best)).abs() < 1e-4 * told,
+            "{told} {}",
+            sum(best)
+        );
+        assert!(told <= sum(best) + 1e-9);
+    }
+    assert!(suspicions.iter().all(|s| s.surprise >= 0.0));
 }
 
 /// A sample that is in the set twice is its own nearest, whatever else is like it.

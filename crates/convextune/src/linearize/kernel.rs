@@ -208,6 +208,7 @@ impl<T: Scalar> Linearization<'_, T> {
         let width = run.values().map(|slot| slot.columns.end).max().unwrap_or(0);
         let first_run = read.features.is_empty();
         j.clear();
+        j.reserve_exact(self.rows() * width);
         j.resize(self.rows() * width, T::ZERO);
         let nodes = self.first_trainable()..=head;
         let down_to =
@@ -244,8 +245,8 @@ impl<T: Scalar> Linearization<'_, T> {
 /// Rows of a Gram matrix whose products with each other are all formed.
 const LEAF: usize = 128;
 
-/// `gram += a a'` on and below the diagonal, in the rows and columns `range`, for `a` of `rows` rows: two
-/// halves by themselves, and their products, with the same number of operations as all that is below them.
+/// `gram += a a'` on and below the diagonal, in the rows and columns `range`, for `a` of `rows` rows: each half
+/// of the range with itself, then one half with the other. About half of all products are formed.
 fn add_gram<T: Scalar>(a: &[T], rows: usize, range: Range<usize>, gram: &mut [f64]) {
     let length = a.len() / rows.max(1);
     let of = |range: &Range<usize>| &a[range.start * length..range.end * length];

@@ -127,11 +127,10 @@ impl Gathered<'_> {
             return Ok(None);
         };
         let suspicions = posterior.dual().suspicions(posterior.labels());
-        let alpha = self.model.header.options.alpha;
-        let scores: Vec<f64> = suspicions.iter().map(|s| s.margin / alpha).collect();
+        let scores: Vec<f64> = suspicions.iter().map(|s| s.surprise).collect();
         let doubted: Vec<usize> = order(&scores)
             .into_iter()
-            .filter(|s| scores[*s] > 0.0)
+            .filter(|s| suspicions[*s].margin > 0.0)
             .collect();
         let shown = &doubted[..doubted.len().min(SUSPECTS)];
         let pictures = self.scored(posterior, shown, &scores, reporter)?;
@@ -140,9 +139,9 @@ impl Gathered<'_> {
             likely: self.model.header.classes[suspicions[*s].class].clone(),
             score: picture.score,
         });
-        let how = "The model fitted without the image takes it for another class: the number is by how much that \
-                   class's output is larger than the one of its label (the aim is 1 for the right class, 0 for the \
-                   others). Exact. Rare but right pictures are among them; look before you change a label.";
+        let how = "The model fitted without the image takes it for another class: the number is minus the \
+                   logarithm of the probability that this model gives to the label. Exact. Rare but right pictures \
+                   are among them; look before you change a label.";
         Ok((!doubted.is_empty()).then(|| Listing {
             how: how.to_owned(),
             total: doubted.len(),

@@ -40,7 +40,7 @@ impl<T: Scalar> Pool<T> {
         copy
     }
 
-    /// Takes the buffer of a tensor back that [`Self::take`] gave.
+    /// Takes the buffer of a tensor back.
     pub fn give(&mut self, tensor: Tensor<T>) {
         let buffer = tensor.into_buffer();
         if !buffer.is_empty() {

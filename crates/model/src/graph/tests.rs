@@ -180,6 +180,29 @@ fn gradients_of_single_samples_and_classes_share_one_primal_pass() {
     }
 }
 
+/// The way back may end at any node: the layers up to there are told the same, the others nothing.
+#[test]
+fn the_way_back_ends_where_it_is_told() {
+    let network = small();
+    let mut executor = Executor::new(&network, 0);
+    let recording = executor.record_layers(images(2)).unwrap();
+    let g = Tensor::from_vec(Shape::new(2, 1, 1, 4), Rng::new(8).normals(8));
+    let mut down_to = |node| {
+        let mut told = Vec::new();
+        executor.adjoint(&recording, g.clone(), (1, node), |layer| {
+            let mut gw = vec![0.0; network.parameter_range(layer.node).len()];
+            layer.add_to(&mut gw);
+            told.push((layer.node, gw));
+        });
+        told
+    };
+    let all = down_to(0);
+    for node in 0..=network.graph().output() {
+        let expected: Vec<_> = all.iter().filter(|(n, _)| *n >= node).cloned().collect();
+        assert_eq!(down_to(node), expected, "{node}");
+    }
+}
+
 #[test]
 fn recorded_and_plain_passes_agree_and_buffers_are_reused() {
     let network = small();

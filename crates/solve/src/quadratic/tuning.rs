@@ -190,7 +190,7 @@ pub struct SearchOptions {
 pub struct Minimum {
     /// The best point.
     pub best: CriterionPoint,
-    /// Whether its slope meets the tolerance.
+    /// Whether its slope meets the tolerance and [`Self::at_end`] is not set.
     pub converged: bool,
     /// Whether the criterion still falls at an end of the path: there is then no minimum inside it.
     pub at_end: bool,

@@ -1,7 +1,7 @@
 //! Duality gaps of gated programs, by code of their own.
 //!
-//! Nothing here is shared with the solvers: outputs, losses and gradients are computed anew by plain loops,
-//! correlations by a matrix product over columns masked here, so a mistake there cannot certify itself.
+//! Nothing here is shared with the solvers but the library's matrix product: outputs, losses and gradients are
+//! computed anew by plain loops, correlations from columns masked here, so a mistake there cannot certify itself.
 //!
 //! **Program.** With `F(Z) = 1/n sum_s f(z_s)`, `f` one sample's loss, and `K_i` the cone of gate `i` (the
 //! whole space for gated ReLU and for the linear neuron), the program of [`super`] is

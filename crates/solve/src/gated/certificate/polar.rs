@@ -32,8 +32,10 @@ use crate::factor::eigen;
 use crate::gated::Penalty;
 use crate::prox::cone::{Rows, project};
 
-/// Columns of `C` that a thread makes at a time; sums do not depend on the threads.
+/// Columns of `C` that a thread makes at a time.
 const COLUMNS: usize = 64;
+/// Gates whose terms are summed by one thread; sums do not depend on the threads.
+const CHUNK: usize = 64;
 
 /// What the penalty contributes to the dual, by output.
 pub(super) struct Polar {
@@ -96,29 +98,21 @@ struct Correlations<'a> {
 }
 
 impl Correlations<'_> {
-    /// Calls `chunk` with some of `gates` at a time, each with the columns of its `C`.
-    fn chunks<T: Send>(
+    /// Calls `visit` with each of `gates` and the columns of its `C`, made for some gates at a time.
+    fn visit<E>(
         &self,
         gates: &[usize],
-        chunk: impl Fn(&mut dyn Iterator<Item = (usize, Columns<'_>)>) -> T + Sync,
-    ) -> Vec<T> {
+        mut visit: impl FnMut(usize, &Columns<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let outputs = self.data.outputs;
-        let at_a_time = (COLUMNS / outputs).max(1);
-        let one = |gates: &[usize]| {
+        for gates in gates.chunks((COLUMNS / outputs).max(1)) {
             let c = self.data.correlate(gates, self.theta);
-            let columns = |k| {
-                (0..outputs)
-                    .map(|o| c.col_as_slice(k * outputs + o))
-                    .collect()
-            };
-            chunk(
-                &mut gates
-                    .iter()
-                    .enumerate()
-                    .map(|(k, gate)| (*gate, columns(k))),
-            )
-        };
-        gates.par_chunks(at_a_time).map(one).collect()
+            for (k, gate) in gates.iter().enumerate() {
+                let columns = (0..outputs).map(|o| c.col_as_slice(k * outputs + o));
+                visit(*gate, &columns.collect())?;
+            }
+        }
+        Ok(())
     }
 
     /// The maxima over gates of norms, by output; `norms(gate, C_gate, least)` may answer anything up to
@@ -140,13 +134,8 @@ impl Correlations<'_> {
         };
         let all: Vec<usize> = (0..self.data.problem.matrix.gates()).collect();
         for gates in [live, &all] {
-            let visited = self.chunks(gates, |chunk| {
-                for (gate, columns) in chunk {
-                    visit(gate, &columns)?;
-                }
-                Ok(())
-            });
-            visited.into_iter().collect::<Result<(), SolveError>>()?;
+            let parts = gates.par_chunks((COLUMNS / self.data.outputs).max(1));
+            parts.try_for_each(|gates| self.visit(gates, visit))?;
         }
         Ok(largest.iter().map(seen).collect())
     }
@@ -154,11 +143,16 @@ impl Correlations<'_> {
     /// The sum over gates of what `add` adds to `width` numbers.
     fn sum(&self, width: usize, add: impl Fn(usize, &Columns<'_>, &mut [f64]) + Sync) -> Vec<f64> {
         let all: Vec<usize> = (0..self.data.problem.matrix.gates()).collect();
-        let partials = self.chunks(&all, |chunk| {
+        let partial = |gates: &[usize]| {
             let mut sum = vec![0.0; width];
-            chunk.for_each(|(gate, columns)| add(gate, &columns, &mut sum));
+            let added: Result<(), std::convert::Infallible> = self.visit(gates, |gate, columns| {
+                add(gate, columns, &mut sum);
+                Ok(())
+            });
+            let Ok(()) = added;
             sum
-        });
+        };
+        let partials: Vec<Vec<f64>> = all.par_chunks(CHUNK).map(partial).collect();
         let mut sum = vec![0.0; width];
         partials.iter().for_each(|part| axpy(1.0, part, &mut sum));
         sum
