@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::ops::ControlFlow;
+
 use common::gated::{Kind, every_gate, problem, random};
 use common::network::Network;
 use convextune_solve::faer::Mat;
@@ -11,7 +13,7 @@ use convextune_solve::gated::{
     Activation, GatedMatrix, Loss, Neuron, Patterns, Penalty, Problem, Solution, SolveOptions,
     lambda_max, solve,
 };
-use convextune_solve::{Quiet, Status};
+use convextune_solve::{Observer, Progress, Quiet, Record, Status};
 use convextune_testkit::Rng;
 
 const ACTIVATIONS: [Activation; 2] = [Activation::Gated, Activation::Relu];
@@ -74,6 +76,29 @@ fn every_kind_is_solved_to_a_certified_gap() {
             assert_is_optimal(&solution, &format!("{kind:?} {factor}"));
             assert!(!solution.neurons.is_empty(), "{kind:?} {factor}");
         }
+    }
+}
+
+/// Every round that an observer is told of brackets the minimum, outputs whose turn has not come among them.
+#[test]
+fn progress_brackets_the_minimum_from_the_first_round_on() {
+    struct Told(Vec<Record>);
+    impl Observer for Told {
+        fn iteration(&mut self, progress: &Progress<'_>) -> ControlFlow<()> {
+            self.0.push(progress.record);
+            ControlFlow::Continue(())
+        }
+    }
+    let problem = random(kind(Activation::Gated, 3, true, false), 40, 4, 40, 0.05, 9);
+    let best = solved(&problem).certificate;
+    let mut told = Told(Vec::new());
+    solve(&problem, &SolveOptions::default(), &[], &mut told).unwrap();
+    assert!(told.0.len() >= 6);
+    let rounding = 1e-9 * best.objective;
+    for record in told.0 {
+        let lower = record.objective - record.suboptimality_bound;
+        assert!(record.objective >= best.dual_value - rounding, "{record:?}");
+        assert!(lower <= best.objective + rounding, "{record:?}");
     }
 }
 

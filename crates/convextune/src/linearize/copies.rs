@@ -174,7 +174,9 @@ impl<'l, 'a, T: Scalar> Copies<'l, 'a, T> {
                 };
                 rows.par_chunks_mut(d).enumerate().for_each(add);
             });
-            if samples.end - begin == self.run || samples.end == lin.samples.len() {
+            // Whether there is no room for another batch, or none comes.
+            let full = samples.end - begin + lin.batch > self.run;
+            if full || samples.end == lin.samples.len() {
                 f(begin..samples.end, &f0, &g[..(samples.end - begin) * d]);
                 begin = samples.end;
                 f0.clear();
