@@ -124,7 +124,7 @@ fn ranks_find_what_was_planted() {
         place.path("photos/train/green/same.png"),
     )
     .unwrap();
-    let report = fit(&place, "photos", "m.safetensors", &[]);
+    fit(&place, "photos", "m.safetensors", &[]);
     let rank = |by: &str, more: &[&str]| {
         let by = format!("--by={by}");
         let folder = if by == "--by=uncertainty" {
