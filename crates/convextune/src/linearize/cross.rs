@@ -54,10 +54,7 @@ impl<T: Scalar> Linearization<'_, T> {
             layer.add_own((asked, self.outputs()), &mut own);
         }
         let (c, square) = (self.outputs(), scale * scale);
-        let (phi, psi) = (
-            features(&ours.features, n),
-            features(&theirs.features, asked),
-        );
+        let (phi, psi) = (ours.features(n), theirs.features(asked));
         let gram = &phi * psi.transpose();
         let squares: Vec<f64> = psi.row_iter().map(|x| x.squared_norm_l2()).collect();
         let same = |r: usize, s: usize| f64::from(u8::from(r % c == s % c));
@@ -70,12 +67,6 @@ impl<T: Scalar> Linearization<'_, T> {
             }),
         })
     }
-}
-
-/// `n` rows that lie one after the other.
-fn features<T: Scalar>(rows: &[T], n: usize) -> Dense<f64> {
-    let d = rows.len() / n.max(1);
-    Dense::from_fn(n, d, |i, j| rows[i * d + j].to_f64())
 }
 
 /// `own += <row, row>` within each sample of `c` rows.

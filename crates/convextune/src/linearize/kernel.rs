@@ -4,8 +4,8 @@
 //! stored for all samples (`NC x D_run`; a wide layer is cut into several), multiplied by its
 //! transpose, and dropped. Each run costs C backward passes a sample, which end at the run's first layer; and
 //! of the product, which is symmetric, half is computed ([`add_gram`]). A fully connected layer's part
-//! comes from what it read and its output gradients, without its rows. The head's part is (Phi Phi') (x) I_C and costs nothing; it is kept
-//! apart, so that the weight of the backbone against it can be chosen afterwards.
+//! comes from what it read and its output gradients, without its rows. The head's part is (Phi Phi') (x) I_C
+//! and costs nothing; it is kept apart, so that the weight of the backbone against it can be chosen afterwards.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -111,6 +111,14 @@ pub(super) struct Read<T> {
     pub outer: BTreeMap<NodeId, Outer<T>>,
 }
 
+impl<T: Scalar> Read<T> {
+    /// Phi of `n` samples.
+    pub(super) fn features(&self, n: usize) -> Dense<f64> {
+        let d = self.features.len() / n.max(1);
+        Dense::from_fn(n, d, |i, j| self.features[i * d + j].to_f64())
+    }
+}
+
 impl<T> Default for Read<T> {
     fn default() -> Self {
         Self {
@@ -144,12 +152,9 @@ impl<T: Scalar> Linearization<'_, T> {
         for layer in read.outer.values() {
             layer.add_products((n, nc), layer, (n, nc), &mut kernel);
         }
-        let features = read.features;
         let rest = Dense::from_fn(nc, nc, |i, j| kernel[i.max(j) * nc + i.min(j)]);
         drop(kernel);
-        let d = features.len() / n.max(1);
-        let features = Dense::from_fn(n, d, |i, j| features[i * d + j].to_f64());
-        Ok(KernelParts::new(rest, features.as_ref())?)
+        Ok(KernelParts::new(rest, read.features(n).as_ref())?)
     }
 
     /// Backward passes over the data that [`Self::kernel`] needs, per class.
