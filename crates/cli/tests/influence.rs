@@ -11,21 +11,8 @@ use common::cases::{case, check};
 use common::{Place, picture, text};
 use serde_json::Value;
 
-/// Fits `folder` with everything given that leave-one-out would otherwise choose.
 fn fit(place: &Place, folder: &str, output: &str, more: &[&str]) -> Value {
-    let args = [
-        "fit",
-        folder,
-        "--weights=weights.safetensors",
-        "--lambda-total=0.02",
-        "--backbone-scale=0.5",
-        "--solver-tolerance=1e-6",
-        "--json",
-        "-q",
-        "-o",
-        output,
-    ];
-    place.json(&[&args[..], more].concat())
+    place.fit_as_given(folder, "1e-6", output, more)
 }
 
 fn array(value: &Value) -> &Vec<Value> {

@@ -82,6 +82,30 @@ impl Place {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Fits `folder` to the solver's tolerance with everything given that leave-one-out would otherwise choose.
+    pub fn fit_as_given(
+        &self,
+        folder: &str,
+        tolerance: &str,
+        output: &str,
+        more: &[&str],
+    ) -> Value {
+        let tolerance = format!("--solver-tolerance={tolerance}");
+        let args = [
+            "fit",
+            folder,
+            "--weights=weights.safetensors",
+            "--lambda-total=0.02",
+            "--backbone-scale=0.5",
+            &tolerance,
+            "--json",
+            "-q",
+            "-o",
+            output,
+        ];
+        self.json(&[&args[..], more].concat())
+    }
+
     /// Names in the folder, sorted.
     pub fn names(&self) -> Vec<String> {
         listing(self.dir.path())
