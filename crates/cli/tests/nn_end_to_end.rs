@@ -166,7 +166,7 @@ fn a_number_is_predicted_in_its_own_units() {
 #[test]
 fn a_path_chooses_the_lambda_with_the_least_validation_error() {
     let place = Place::tables();
-    let path = "nn path data.csv --target class --gates 20 --points 5 --smallest 1e-3 --json";
+    let path = "nn path data.csv --target class --penalty neuron --gates 20 --points 5 --smallest 1e-3 --json";
     let report = place.told(&format!("{path} -o m.safetensors"));
     let points = report["points"].as_array().unwrap();
     let lambdas: Vec<f64> = points.iter().map(|p| number(p, "lambda")).collect();
@@ -204,6 +204,41 @@ fn a_path_chooses_the_lambda_with_the_least_validation_error() {
         "{table}"
     );
     assert!(table.contains("no test rows"), "{table}");
+}
+
+#[test]
+fn a_path_chooses_among_penalties() {
+    let place = Place::tables();
+    let tried = |options: &str| -> Vec<(String, u64, String)> {
+        let path = format!("nn path data.csv --target class --points 3 --json {options}");
+        let report = place.told(&path);
+        let trials = report["trials"].as_array().unwrap();
+        let least = trials.iter().map(|t| number(t, "validation_error"));
+        let least = least.fold(f64::INFINITY, f64::min);
+        let best = trials
+            .iter()
+            .find(|t| t["penalty"] == report["penalty"])
+            .unwrap();
+        assert!(number(best, "validation_error") <= least, "{report}");
+        let text = |t: &serde_json::Value, key: &str| t[key].as_str().unwrap().to_owned();
+        let choice = |t: &serde_json::Value| {
+            let gates = t["gates"]["sampled"].as_u64().unwrap();
+            (text(t, "penalty"), gates, text(t, "bias"))
+        };
+        trials.iter().map(choice).collect()
+    };
+    let of = |penalty: &str, gates, bias: &str| (penalty.to_owned(), gates, bias.to_owned());
+    let neuron = of("neuron", 500, "penalized");
+    assert_eq!(tried(""), [of("squared-l2", 2000, "free"), neuron.clone()]);
+    let fixed = [of("squared-l2", 20, "none"), of("neuron", 20, "none")];
+    assert_eq!(tried("--gates 20 --bias none"), fixed);
+    assert_eq!(
+        tried("--activation relu --gates 5"),
+        [of("neuron", 5, "penalized")]
+    );
+    let feature = of("feature", 20, "penalized");
+    assert_eq!(tried("--try-penalties feature --gates 20"), [feature]);
+    assert_eq!(tried("--penalty neuron"), [neuron]);
 }
 
 #[test]

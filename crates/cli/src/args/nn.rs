@@ -69,7 +69,7 @@ pub struct NetFitArgs {
     /// Where to write the model; without it, the fit is only reported
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Weight of the penalty [default: chosen by cross validation]
+    /// Weight of the penalty [default: chosen by cross validation, as `nn path` does]
     #[arg(long, value_name = "X", value_parser = positive)]
     pub lambda: Option<f64>,
     /// The rows.
@@ -92,7 +92,7 @@ pub struct NetFitArgs {
 Examples:
   convextune nn path data.csv --target class -o best.safetensors
   convextune nn path data.csv --target class --val-folds folds.txt --points 30 --json
-  convextune nn path data.csv --target class --try-gates 20,100,500
+  convextune nn path data.csv --target class --try-gates 20,100,500 --try-penalties l2,neuron
 
 One row a penalty, from the largest on. The model written is the one with the lowest validation
 error, fitted to all training rows.")]
@@ -115,6 +115,9 @@ pub struct NetPathArgs {
     /// Choose also among these numbers of gates; the path printed is that of the best
     #[arg(long, value_name = "N|all|adaptive,...", value_delimiter = ',', value_parser = gates, conflicts_with_all = ["gates", "gates_file"])]
     pub try_gates: Vec<GateChoice>,
+    /// Choose also among these penalties [default: l2 and neuron]; the path printed is that of the best
+    #[arg(long, value_name = "PENALTY,...", value_delimiter = ',', value_parser = penalty(), conflicts_with = "penalty")]
+    pub try_penalties: Vec<Penalty>,
     /// The rows.
     #[command(flatten)]
     pub data: TableArgs,
@@ -158,7 +161,7 @@ pub struct NetworkArgs {
     #[arg(long, default_value = name_of(ACTIVATIONS, &DEFAULTS.activation), value_parser = choice::<Activation>(ACTIVATIONS))]
     pub activation: Activation,
     /// A number of sampled gates; `all` activation patterns there are; or `adaptive`: some, and more
-    /// until the dual finds none that helps [default: 500]
+    /// until the dual finds none that helps [default: 500; 2000 with the penalty l2]
     #[arg(long, value_name = "N|all|adaptive", value_parser = gates)]
     pub gates: Option<GateChoice>,
     /// Gates from a matrix in a .npy file, one a column, a number a feature, the bias last; together
@@ -168,9 +171,10 @@ pub struct NetworkArgs {
     /// How gates are drawn [default: gaussian]
     #[arg(long, value_parser = choice::<Sampler>(SAMPLERS))]
     pub sampler: Option<Sampler>,
-    /// A bias for every neuron, penalised like its weights, or also a free one for every output
-    #[arg(long, default_value = name_of(BIASES, &DEFAULTS.bias), value_parser = choice::<Bias>(BIASES))]
-    pub bias: Bias,
+    /// A bias for every neuron, penalised like its weights, or also a free one for every output [default: penalized;
+    /// free with the penalty l2]
+    #[arg(long, value_parser = choice::<Bias>(BIASES))]
+    pub bias: Option<Bias>,
     /// Add a linear neuron
     #[arg(long)]
     pub linear: bool,
@@ -184,9 +188,10 @@ pub struct NetProblemArgs {
     #[arg(long, default_value = name_of(LOSSES, &DEFAULTS.loss), value_parser = choice::<Loss>(LOSSES))]
     pub loss: Loss,
     /// neuron: weight decay of a network; feature: drops features; nuclear: weight decay of a network
-    /// whose neurons feed all outputs; l1, l2: of all weights, the latter squared
-    #[arg(long, default_value = "neuron", value_parser = penalty())]
-    pub penalty: Penalty,
+    /// whose neurons feed all outputs; l1, l2: of all weights, the latter squared, in closed form [default: neuron;
+    /// with the choice of a lambda the better of l2 and neuron]
+    #[arg(long, value_parser = penalty())]
+    pub penalty: Option<Penalty>,
     /// Seed of gates, held-out rows and validation folds
     #[arg(long, value_name = "N", default_value_t = DEFAULTS.seed)]
     pub seed: u64,

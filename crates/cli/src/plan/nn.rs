@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use convextune::convexnet::check::CheckOptions;
-use convextune::convexnet::{GateChoice, NetOptions, PathOptions, Task};
+use convextune::convexnet::{Bias, Choice, GateChoice, NetOptions, PathOptions, Task};
 use convextune_model::images::Holdout;
-use convextune_solve::gated::Loss;
+use convextune_solve::gated::{Loss, Penalty};
 
 use crate::args::RunArgs;
 use crate::args::nn::{
@@ -46,10 +46,45 @@ pub struct NetFitPlan {
     pub options: NetOptions,
     /// Where gates come from, if not from the options.
     pub gates_file: Option<PathBuf>,
+    /// What may be chosen together with `lambda`.
+    pub open: Open,
     /// Where the model goes.
     pub output: Option<PathBuf>,
     /// How to print.
     pub run: RunArgs,
+}
+
+/// What the command line leaves open about a program.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Open {
+    /// To choose from; none: as the penalty takes.
+    gates: Vec<GateChoice>,
+    /// To choose from; none: the usual ones.
+    penalties: Vec<Penalty>,
+    /// That of the command line; none: as the penalty takes.
+    bias: Option<Bias>,
+}
+
+impl Open {
+    /// The programs to choose from, with so many rows.
+    pub fn choices(&self, options: &NetOptions, rows: usize) -> Vec<Choice> {
+        let usual = Choice::penalties(options, rows);
+        let penalties = [&usual, &self.penalties][usize::from(!self.penalties.is_empty())];
+        let with = |penalty: &Penalty| {
+            let choice = Choice::with(*penalty);
+            let gates = match &self.gates[..] {
+                [] => vec![choice.gates],
+                gates => gates.to_vec(),
+            };
+            let bias = self.bias.unwrap_or(choice.bias);
+            gates.into_iter().map(move |gates| Choice {
+                gates,
+                bias,
+                ..choice
+            })
+        };
+        penalties.iter().flat_map(with).collect()
+    }
 }
 
 /// A resolved `nn path`.
@@ -70,6 +105,7 @@ impl TryFrom<NetFitArgs> for NetFitPlan {
         options.lambda = args.lambda;
         Ok(Self {
             data: data(args.table, args.data, RowChoice::Holdout(HELD_OUT)),
+            open: open(&args.network, &args.problem, Vec::new(), Vec::new()),
             options,
             gates_file: args.network.gates_file,
             output: args.output,
@@ -90,6 +126,12 @@ impl TryFrom<NetPathArgs> for NetPathPlan {
         Ok(Self {
             fit: NetFitPlan {
                 data: data(args.table, args.data, otherwise),
+                open: open(
+                    &args.network,
+                    &args.problem,
+                    args.try_gates,
+                    args.try_penalties,
+                ),
                 options,
                 gates_file: args.network.gates_file,
                 output: args.output,
@@ -98,7 +140,7 @@ impl TryFrom<NetPathArgs> for NetPathPlan {
             grid: PathOptions {
                 count: args.points,
                 smallest: args.smallest,
-                gates: args.try_gates,
+                choices: Vec::new(),
             },
             val_folds: args.val_folds,
         })
@@ -181,21 +223,37 @@ fn options(
         let text = "--sampler: with --gates all no gate is drawn; give one of the two";
         return Err(wrong_usage(text.into()));
     }
-    let defaults = NetOptions::default();
+    let chosen = Choice::with(problem.penalty.unwrap_or(NetOptions::default().penalty));
     Ok(NetOptions {
         task,
         activation: network.activation,
-        gates: network.gates.unwrap_or(defaults.gates),
-        sampler: network.sampler.unwrap_or(defaults.sampler),
+        gates: network.gates.unwrap_or(chosen.gates),
+        sampler: network.sampler.unwrap_or(NetOptions::default().sampler),
         lambda: None,
         loss: problem.loss,
-        penalty: problem.penalty,
-        bias: network.bias,
+        penalty: chosen.penalty,
+        bias: network.bias.unwrap_or(chosen.bias),
         linear: network.linear,
         seed: problem.seed,
         tolerance: problem.tolerance,
         max_iterations: problem.max_iterations,
     })
+}
+
+/// What is open, with choices of gates and penalties that were asked for.
+fn open(
+    network: &NetworkArgs,
+    problem: &NetProblemArgs,
+    gates: Vec<GateChoice>,
+    penalties: Vec<Penalty>,
+) -> Open {
+    let given = network.gates_file.as_ref().map(|_| GateChoice::Given);
+    let alone = network.gates.or(given);
+    Open {
+        gates: gates.into_iter().chain(alone).collect(),
+        penalties: penalties.into_iter().chain(problem.penalty).collect(),
+        bias: network.bias,
+    }
 }
 
 /// Numbers have one loss.

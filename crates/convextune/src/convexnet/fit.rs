@@ -8,7 +8,7 @@ use std::time::Instant;
 use convextune_solve::Progress;
 use convextune_solve::faer::Mat;
 use convextune_solve::gated::{
-    self, GapCertificate, GatedMatrix, Neuron, Patterns, Problem, Solution, SolveOptions,
+    self, GapCertificate, GatedMatrix, Neuron, Patterns, Penalty, Problem, Solution, SolveOptions,
 };
 
 use super::gates::{Gates, enumerate, given as given_gates, sample};
@@ -66,8 +66,11 @@ pub fn fit(
     program.model(data, solution, began.elapsed().as_secs_f64())
 }
 
-/// Stratified folds of the training rows, as rows of the table.
-fn inner_folds(data: &Data<'_>, options: &NetOptions) -> Result<Folds, Error> {
+/// Stratified folds of the training rows to validate on, as rows of the table, drawn with the seed.
+///
+/// # Errors
+/// When the target cannot be encoded.
+pub fn inner_folds(data: &Data<'_>, options: &NetOptions) -> Result<Folds, Error> {
     let encoder = Encoder::learn(
         data.table,
         &data.train,
@@ -145,8 +148,12 @@ impl Program {
         })
     }
 
-    pub(super) fn lambda_max(&self) -> Result<f64, Error> {
-        Ok(gated::lambda_max(&self.problem)?)
+    /// The top of a path: the `lambda` at which the network is zero, or, with the squared norm, is halved.
+    pub(super) fn largest_lambda(&self) -> Result<f64, Error> {
+        match self.options.penalty {
+            Penalty::SquaredL2 => Ok(gated::leading_lambda(&self.problem)?),
+            _ => Ok(gated::lambda_max(&self.problem)?),
+        }
     }
 
     /// The minimum at `lambda`, from `warm`; adaptive gates are priced and added on the way.

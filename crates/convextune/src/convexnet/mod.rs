@@ -22,10 +22,10 @@ pub mod targets;
 use convextune_solve::Status;
 use convextune_solve::gated::{Activation, GapCertificate, Loss, Penalty};
 pub use export::PLAIN_KIND;
-pub use fit::{Data, certify, fit, problem};
+pub use fit::{Data, certify, fit, inner_folds, problem};
 pub use model::{KIND, NetHeader, NetModel, Predictions};
 pub use network::Network;
-pub use path::{PathOptions, PathPoint, PathReport, Trial, path};
+pub use path::{Choice, PathOptions, PathPoint, PathReport, Trial, path};
 use serde::{Deserialize, Serialize};
 
 /// What is predicted.

@@ -3,18 +3,18 @@
 //!
 //! Every fold learns its own encoder and draws its own gates from its training rows, so that nothing of its
 //! validation rows is used. All folds share the grid of the whole training set. The best `lambda` has the
-//! least mean error; of equals the largest. With several choices of gates each has a path of its own, and the
-//! best is that of the least error; of equals the first.
+//! least mean error; of equals the largest. With several [`Choice`]s of the program each has a path of its own, and
+//! the best is that of the least error; of equals the first.
 
 use std::time::Instant;
 
 use convextune_solve::faer::Mat;
-use convextune_solve::gated::Neuron;
+use convextune_solve::gated::{self, Activation, Loss, Neuron, Penalty};
 use serde::Serialize;
 
 use super::fit::{Data, Program};
 use super::table::Folds;
-use super::{GateChoice, NetModel, NetOptions};
+use super::{Bias, GateChoice, NetModel, NetOptions};
 use crate::error::Error;
 use crate::progress::Reporter;
 
@@ -26,11 +26,61 @@ const ROUGH: f64 = 1e-3;
 pub struct PathOptions {
     /// Values of `lambda`, spaced evenly by their logarithms.
     pub count: usize,
-    /// The smallest, as a share of the `lambda` at which the network is zero; it is the last, and the first
-    /// is as far from that `lambda` as the values are from each other.
+    /// The smallest, as a share of the `lambda` at which the network is zero, or which halves what it would say
+    /// ([`convextune_solve::gated::leading_lambda`], with the squared norm); it is the last, and the first is as far
+    /// from that `lambda` as the values are from each other.
     pub smallest: f64,
-    /// Choices of gates to validate; none stands for that of the [`NetOptions`].
-    pub gates: Vec<GateChoice>,
+    /// Programs to validate; none stands for that of the [`NetOptions`].
+    pub choices: Vec<Choice>,
+}
+
+/// What paths may differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// The gates.
+    pub gates: GateChoice,
+    /// The penalty.
+    pub penalty: Penalty,
+    /// The biases.
+    pub bias: Bias,
+}
+
+impl Choice {
+    /// That of the options.
+    pub fn of(options: &NetOptions) -> Self {
+        Self {
+            gates: options.gates,
+            penalty: options.penalty,
+            bias: options.bias,
+        }
+    }
+
+    /// A penalty with the biases that suit it and as many gates as it makes use of: the squared norm, which leaves none
+    /// at zero and is solved at the same cost for any number, takes more of them.
+    pub fn with(penalty: Penalty) -> Self {
+        let defaults = Self::of(&NetOptions::default());
+        match penalty {
+            Penalty::SquaredL2 => Self {
+                gates: GateChoice::Sampled(2000),
+                penalty,
+                bias: Bias::Free,
+            },
+            _ => Self {
+                penalty,
+                ..defaults
+            },
+        }
+    }
+
+    /// The penalties to choose from where none is asked for: the squared norm, where it has its closed form, and the
+    /// neuron-wise one.
+    pub fn penalties(options: &NetOptions, rows: usize) -> Vec<Penalty> {
+        let closed = options.activation == Activation::Gated
+            && options.loss == Loss::Squared
+            && rows <= gated::MOST_SAMPLES;
+        let squared = closed.then_some(Penalty::SquaredL2);
+        squared.into_iter().chain([Penalty::Neuron]).collect()
+    }
 }
 
 impl Default for PathOptions {
@@ -38,16 +88,17 @@ impl Default for PathOptions {
         Self {
             count: 10,
             smallest: 1e-4,
-            gates: Vec::new(),
+            choices: Vec::new(),
         }
     }
 }
 
-/// A choice of gates, at the best `lambda` of its path.
+/// A choice, at the best `lambda` of its path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trial {
     /// The choice.
-    pub gates: GateChoice,
+    #[serde(flatten)]
+    pub choice: Choice,
     /// `lambda`.
     pub lambda: f64,
     /// Mean over the validation folds.
@@ -80,7 +131,7 @@ pub struct PathPoint {
 /// A path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PathReport {
-    /// The choices of gates.
+    /// The choices.
     pub trials: Vec<Trial>,
     /// The path of the best choice, from the largest `lambda` on.
     pub points: Vec<PathPoint>,
@@ -103,15 +154,17 @@ pub fn path(
 ) -> Result<(PathReport, NetModel), Error> {
     check(grid, folds)?;
     let began = Instant::now();
-    let choices = match &grid.gates[..] {
-        [] => vec![options.gates],
+    let choices = match &grid.choices[..] {
+        [] => vec![Choice::of(options)],
         choices => choices.to_vec(),
     };
     let fits = (folds.folds.len() * grid.count * choices.len()) as u64;
     reporter.stage("validation", fits);
-    let validated = |gates| {
+    let validated = |choice: Choice| {
         let options = NetOptions {
-            gates,
+            gates: choice.gates,
+            penalty: choice.penalty,
+            bias: choice.bias,
             ..options.clone()
         };
         Validated::new(data, &options, grid, folds, given.clone(), reporter)
@@ -133,7 +186,7 @@ pub fn path(
     Ok((path, model))
 }
 
-/// A choice of gates: its program on all training rows, and what each `lambda` is worth.
+/// A choice: its program on all training rows, and what each `lambda` is worth.
 struct Validated {
     program: Program,
     lambdas: Vec<f64>,
@@ -154,7 +207,7 @@ impl Validated {
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
         let program = Program::new(data, options, given.clone())?;
-        let lambdas = values(program.lambda_max()?, grid);
+        let lambdas = values(program.largest_lambda()?, grid);
         let mut errors = vec![Vec::new(); lambdas.len()];
         for fold in &folds.folds {
             let part = Data {
@@ -187,7 +240,7 @@ impl Validated {
     fn trial(&self) -> Trial {
         let (mean, deviation) = self.errors[self.best];
         Trial {
-            gates: self.program.options.gates,
+            choice: Choice::of(&self.program.options),
             lambda: self.lambdas[self.best],
             validation_error: mean,
             validation_error_std: deviation,
@@ -277,7 +330,7 @@ mod tests {
         let grid = PathOptions {
             count: 4,
             smallest: 1e-4,
-            gates: Vec::new(),
+            ..PathOptions::default()
         };
         let values = values(2.0, &grid);
         let expected = [0.2, 0.02, 0.002, 0.0002];

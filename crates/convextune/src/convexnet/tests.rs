@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 
 use convextune_solve::Status;
-use convextune_solve::gated::Activation;
+use convextune_solve::gated::{Activation, Penalty};
 
 use super::table::{Folds, Table};
-use super::{Bias, Data, GateChoice, NetModel, NetOptions, PathOptions, certify, fit, path};
+use super::{
+    Bias, Choice, Data, GateChoice, NetModel, NetOptions, PathOptions, Trial, certify, fit, path,
+};
 use crate::progress::Silent;
 use crate::rng::Rng;
 
@@ -24,6 +26,13 @@ fn table(n: usize, seed: u64) -> (tempfile::TempDir, Table) {
     std::fs::write(&file, text).unwrap();
     let table = Table::read(&file).unwrap();
     (folder, table)
+}
+
+fn choice(gates: usize, penalty: Penalty) -> Choice {
+    Choice {
+        gates: GateChoice::Sampled(gates),
+        ..Choice::with(penalty)
+    }
 }
 
 fn data(table: &Table, train: usize) -> Data<'_> {
@@ -115,7 +124,7 @@ fn a_path_chooses_its_gates() {
         let grid = PathOptions {
             count: 5,
             smallest: 1e-3,
-            gates: gates.iter().map(|n| GateChoice::Sampled(*n)).collect(),
+            choices: gates.iter().map(|n| choice(*n, Penalty::Neuron)).collect(),
         };
         path(&data, &NetOptions::default(), &grid, &folds, None, &Silent).unwrap()
     };
@@ -126,12 +135,46 @@ fn a_path_chooses_its_gates() {
         .unwrap();
     assert!(error(0) > error(best), "one gate is too few here");
     let count = [1, 40, 5][best];
-    assert_eq!(report.trials[best].gates, GateChoice::Sampled(count));
+    assert_eq!(report.trials[best].choice.gates, GateChoice::Sampled(count));
     let (alone, same) = run(&[count]);
     assert_eq!(alone.trials[0], report.trials[best]);
     let chosen = alone.points[alone.best].lambda;
     assert!((chosen / model.header.report.lambda - 1.0).abs() < 1e-12);
     assert_eq!(same.network, model.network);
+}
+
+/// Every choice has a trial, and the model written is of the best of them.
+#[test]
+fn a_path_chooses_its_penalty() {
+    let (_folder, table) = table(80, 3);
+    let data = data(&table, 60);
+    let folds = Folds::stratified(&super::table::Target::Values(vec![0.0; 60]), 3, 1);
+    let choices = vec![
+        choice(1, Penalty::SquaredL2),
+        choice(40, Penalty::SquaredL2),
+        choice(1, Penalty::Neuron),
+        choice(40, Penalty::Neuron),
+    ];
+    let grid = PathOptions {
+        count: 4,
+        choices: choices.clone(),
+        ..PathOptions::default()
+    };
+    let options = NetOptions::default();
+    let (report, model) = path(&data, &options, &grid, &folds, None, &Silent).unwrap();
+    let tried: Vec<Choice> = report.trials.iter().map(|t| t.choice).collect();
+    assert_eq!(tried, choices);
+    let error = |t: &Trial| t.validation_error;
+    let best = report.trials.iter();
+    let best = best.min_by(|a, b| error(a).total_cmp(&error(b))).unwrap();
+    assert_eq!(Choice::of(&model.header.options), best.choice);
+    let points = &report.points;
+    assert!(
+        points
+            .iter()
+            .all(|p| p.validation_error >= best.validation_error)
+    );
+    assert_eq!(model.header.report.status, Status::Converged);
 }
 
 #[test]
@@ -146,7 +189,7 @@ fn a_path_ends_with_a_model_at_its_best_lambda() {
     let grid = PathOptions {
         count: 6,
         smallest: 1e-4,
-        gates: Vec::new(),
+        ..PathOptions::default()
     };
     let (report, model) = path(&data, &options, &grid, &folds, None, &Silent).unwrap();
     let best = &report.points[report.best];

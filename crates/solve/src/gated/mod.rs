@@ -43,6 +43,7 @@ mod newton;
 mod newton_solver;
 mod patterns;
 mod proximal_newton;
+mod ridge;
 mod solution;
 mod solve;
 mod working_set;
@@ -55,6 +56,7 @@ pub use certificate::{certify, lambda_max};
 pub use loss::Loss;
 pub use matrix::{Column, GatedMatrix};
 pub use patterns::Patterns;
+pub use ridge::{MOST_SAMPLES, leading_lambda};
 pub use solution::{Solution, SolveOptions};
 pub use solve::solve;
 
@@ -83,7 +85,8 @@ pub enum Penalty {
     Feature,
     /// `sum |U|`.
     L1,
-    /// `1/2 sum U^2`; not a norm: dense, unique.
+    /// `1/2 sum U^2`: dense, unique. Weight decay of the network whose gates and output weights are fixed and whose
+    /// first layer is trained, ridge regression.
     SquaredL2,
     /// `sum over i of ||U_i||_*`: weight decay of a network whose neurons feed all outputs. Exact for gated
     /// ReLU; with ReLU a relaxation for neurons whose output weights have one sign, and no bound for others.

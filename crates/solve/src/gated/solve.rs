@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::working_set::Round;
 use super::{Neuron, Problem, Solution, SolveOptions, certify};
-use super::{fista, newton_solver};
+use super::{fista, newton_solver, ridge};
 use crate::error::{SolveError, check_positive};
 use crate::status::{Observer, Progress, Record, Status};
 
@@ -43,6 +43,8 @@ pub fn solve(
     };
     let reached = if newton_solver::decouples(problem) {
         newton_solver::solve(problem, options, warm, &observe)?
+    } else if ridge::covers(problem) {
+        ridge::solve(problem, &observe)?
     } else {
         fista::solve(problem, options, warm, &observe)?
     };

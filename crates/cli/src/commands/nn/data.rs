@@ -5,14 +5,11 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use convextune::convexnet::gates::given;
 use convextune::convexnet::table::{Encoder, Fold, Folds, Table, Target, read_npy};
-use convextune::convexnet::{Data, NetOptions};
+use convextune::convexnet::{Data, NetOptions, inner_folds};
 use convextune::progress::Reporter;
 use convextune_solve::faer::Mat;
 
 use crate::plan::nn::{DataPlan, NetFitPlan, RowChoice};
-
-/// Folds to validate on where none are given.
-const INNER_FOLDS: usize = 4;
 
 /// Reads a table.
 pub fn read(path: &Path, reporter: &dyn Reporter) -> Result<Table> {
@@ -92,13 +89,7 @@ pub fn gates(plan: &NetFitPlan, data: &Data<'_>) -> Result<Option<Mat<f64>>> {
 /// Folds of the training rows, as rows of the table: those of a file, or seeded ones.
 pub fn validation(file: Option<&Path>, data: &Data<'_>, options: &NetOptions) -> Result<Folds> {
     let Some(file) = file else {
-        let labels = labels(data.table, &data.train, &data.target, options)?;
-        let mut folds = Folds::stratified(&labels, INNER_FOLDS, options.seed);
-        for fold in &mut folds.folds {
-            let rows = fold.train.iter_mut().chain(&mut fold.test);
-            rows.for_each(|row| *row = data.train[*row]);
-        }
-        return Ok(folds);
+        return Ok(inner_folds(data, options)?);
     };
     let folds = Folds::read(file, data.table.rows())?;
     let mut trained = vec![false; data.table.rows()];

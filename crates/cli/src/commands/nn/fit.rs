@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use convextune::convexnet::{self, NetModel, NetReport, Task};
+use convextune::convexnet::{self, NetModel, NetReport, PathOptions, Task};
 use convextune::progress::Reporter;
 use convextune_solve::Status;
 use convextune_solve::gated::{Activation, Loss, Penalty};
@@ -61,7 +61,16 @@ pub fn run(plan: &NetFitPlan) -> Result<()> {
     let table = data::read(&plan.data.table, &reporter)?;
     let rows = data::rows(&plan.data, &table, &plan.options)?;
     let gates = data::gates(plan, &rows)?;
-    let model = convexnet::fit(&rows, &plan.options, gates, &reporter)?;
+    let model = if plan.options.lambda.is_some() {
+        convexnet::fit(&rows, &plan.options, gates, &reporter)?
+    } else {
+        let folds = data::validation(None, &rows, &plan.options)?;
+        let grid = PathOptions {
+            choices: plan.open.choices(&plan.options, rows.train.len()),
+            ..PathOptions::default()
+        };
+        convexnet::path(&rows, &plan.options, &grid, &folds, gates, &reporter)?.1
+    };
     finish(&model, plan, &reporter)?;
     if plan.run.json {
         return print_json(&Outcome::of(&model, plan));

@@ -1,7 +1,7 @@
 //! `convextune nn path`.
 
 use anyhow::Result;
-use convextune::convexnet::{self, GateChoice, PathReport, Task, Trial};
+use convextune::convexnet::{self, GateChoice, PathOptions, PathReport, Task, Trial};
 use serde::Serialize;
 
 use super::fit::{Outcome, finish, rows_of};
@@ -33,7 +33,11 @@ pub fn run(plan: &NetPathPlan) -> Result<()> {
     let rows = data::rows(&fit.data, &table, &fit.options)?;
     let gates = data::gates(fit, &rows)?;
     let folds = data::validation(plan.val_folds.as_deref(), &rows, &fit.options)?;
-    let (path, model) = convexnet::path(&rows, &fit.options, &plan.grid, &folds, gates, &reporter)?;
+    let grid = PathOptions {
+        choices: fit.open.choices(&fit.options, rows.train.len()),
+        ..plan.grid.clone()
+    };
+    let (path, model) = convexnet::path(&rows, &fit.options, &grid, &folds, gates, &reporter)?;
     finish(&model, fit, &reporter)?;
     if fit.run.json {
         return print_json(&PathOutcome {
@@ -54,12 +58,12 @@ pub fn run(plan: &NetPathPlan) -> Result<()> {
     ))
 }
 
-/// One row a choice of gates, at its best `lambda`.
+/// One row a choice, at its best `lambda`.
 fn choices(trials: &[Trial], task: Task) -> String {
-    let heads = ["gates", "lambda", "validation error", "+-"];
+    let heads = ["gates", "penalty", "lambda", "validation error", "+-"];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     rows.extend(trials.iter().map(|t| {
-        let gates = match t.gates {
+        let gates = match t.choice.gates {
             GateChoice::Sampled(count) => count.to_string(),
             GateChoice::All => "all".to_owned(),
             GateChoice::Given => "given".to_owned(),
@@ -67,12 +71,13 @@ fn choices(trials: &[Trial], task: Task) -> String {
         };
         vec![
             gates,
+            summary::penalty(t.choice.penalty).to_owned(),
             number(t.lambda),
             summary::error(t.validation_error, task),
             summary::error(t.validation_error_std, task),
         ]
     }));
-    columns(&rows, &[0, 1, 2, 3])
+    columns(&rows, &[0, 2, 3, 4])
 }
 
 /// One row a value of `lambda`; the best has a star.

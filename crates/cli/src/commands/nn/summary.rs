@@ -134,13 +134,7 @@ fn program(header: &NetHeader) -> String {
         Loss::CrossEntropy => "cross entropy",
         Loss::SquaredHinge => "squared hinge",
     };
-    let penalty = match options.penalty {
-        Penalty::Neuron => "neuron-wise norm",
-        Penalty::Feature => "feature-wise norm",
-        Penalty::L1 => "l1 norm",
-        Penalty::SquaredL2 => "squared l2 norm",
-        Penalty::Nuclear => "nuclear norm",
-    };
+    let penalty = penalty(options.penalty);
     let bias = match options.bias {
         Bias::None => "no bias",
         Bias::Penalized => "penalised biases",
@@ -152,6 +146,17 @@ fn program(header: &NetHeader) -> String {
         ""
     };
     format!("{activation}, {loss}, {penalty}, {bias}{linear}")
+}
+
+/// A penalty in words.
+pub fn penalty(penalty: Penalty) -> &'static str {
+    match penalty {
+        Penalty::Neuron => "neuron-wise norm",
+        Penalty::Feature => "feature-wise norm",
+        Penalty::L1 => "l1 norm",
+        Penalty::SquaredL2 => "squared l2 norm",
+        Penalty::Nuclear => "nuclear norm",
+    }
 }
 
 fn named(classes: &[String]) -> String {
