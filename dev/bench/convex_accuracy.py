@@ -5,8 +5,8 @@
     .venv-convex/bin/python dev/bench/convex_accuracy.py table dev/bench/runs/<date>/convex-accuracy.jsonl
 
 A table is a folder with data.csv (column `class`) and folds.txt (two lines a fold: training rows, test rows). Ours
-is one command, `convextune nn path`, for all tables; it chooses lambda (10 values) and the number of gates by 4
-stratified folds of the training rows. The others have their defaults, standardised features, and a small grid
+is one command, `convextune nn path`, for all tables; it chooses lambda (10 values) and the penalty with its number of
+gates by 4 stratified folds of the training rows. The others have their defaults, standardised features, and a small grid
 (GRIDS) that `GridSearchCV` searches with 4 stratified folds of the same rows; MLPClassifier stops at its default
 of 200 iterations. `run` appends, and leaves out what the file has.
 
@@ -29,7 +29,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {
-    "gated": ["--try-gates", "20,100,500"],
+    "gated": [],
+    "gated, neuron-wise": ["--penalty", "neuron", "--try-gates", "20,100,500"],
     "relu": ["--activation", "relu", "--try-gates", "10,50"],
     "hinge": ["--loss", "squared-hinge", "--try-gates", "20,100"],
 }
@@ -100,6 +101,7 @@ def run_ours(folder, fold, method, options):
         "test_error": report["test_error"],
         "seconds": time.monotonic() - start,
         "chosen": {"lambda": report["lambda"], "gates": report["gates"], "neurons": report["neurons"]},
+        "trials": report["trials"],
         "relative_duality_gap": report["relative_duality_gap"],
         "status": report["status"],
     }

@@ -3,8 +3,9 @@
 //!
 //! Every fold learns its own encoder and draws its own gates from its training rows, so that nothing of its
 //! validation rows is used. All folds share the grid of the whole training set. The best `lambda` has the
-//! least mean error; of equals the largest. With several [`Choice`]s of the program each has a path of its own, and
-//! the best is that of the least error; of equals the first.
+//! least mean error; of equals the largest. With several [`Choice`]s of the program each has a path of its own. They
+//! are in the order of preference: a later one is taken only if its error is less by more than the standard error of
+//! the difference over the folds. (The least of many noisy errors is as often luck as merit.)
 
 use std::time::Instant;
 
@@ -174,8 +175,8 @@ pub fn path(
         .map(validated)
         .collect::<Result<_, _>>()?;
     let trials: Vec<Trial> = validated.iter().map(Validated::trial).collect();
-    let errors: Vec<f64> = trials.iter().map(|t| t.validation_error).collect();
-    let chosen = validated.swap_remove(least(&errors));
+    let by_fold: Vec<&[f64]> = validated.iter().map(Validated::errors).collect();
+    let chosen = validated.swap_remove(preferred(&by_fold));
     let best = chosen.best;
     let (points, model) = chosen.fit(data, began, reporter)?;
     let path = PathReport {
@@ -190,8 +191,8 @@ pub fn path(
 struct Validated {
     program: Program,
     lambdas: Vec<f64>,
-    /// Mean and standard deviation over the folds.
-    errors: Vec<(f64, f64)>,
+    /// By `lambda` and fold.
+    errors: Vec<Vec<f64>>,
     /// Index of the best `lambda`.
     best: usize,
 }
@@ -227,8 +228,7 @@ impl Validated {
                 reporter.advance(1);
             }
         }
-        let errors: Vec<(f64, f64)> = errors.iter().map(|e| moments(e)).collect();
-        let means: Vec<f64> = errors.iter().map(|e| e.0).collect();
+        let means: Vec<f64> = errors.iter().map(|e| moments(e).0).collect();
         Ok(Self {
             program,
             lambdas,
@@ -237,8 +237,13 @@ impl Validated {
         })
     }
 
+    /// Of the best `lambda`, by fold.
+    fn errors(&self) -> &[f64] {
+        &self.errors[self.best]
+    }
+
     fn trial(&self) -> Trial {
-        let (mean, deviation) = self.errors[self.best];
+        let (mean, deviation) = moments(self.errors());
         Trial {
             choice: Choice::of(&self.program.options),
             lambda: self.lambdas[self.best],
@@ -266,7 +271,7 @@ impl Validated {
                 ROUGH.max(self.program.options.tolerance)
             };
             let solution = self.program.solve(*lambda, tolerance, &warm, reporter)?;
-            let (mean, deviation) = self.errors[k];
+            let (mean, deviation) = moments(&self.errors[k]);
             let network = self.program.network(&solution);
             points.push(PathPoint {
                 lambda: *lambda,
@@ -313,6 +318,21 @@ fn least(values: &[f64]) -> usize {
     (1..values.len()).fold(0, |best, k| if values[k] < values[best] { k } else { best })
 }
 
+/// The first of several choices, or a later one that is better by more than the standard error of their difference
+/// over the folds.
+fn preferred(errors: &[&[f64]]) -> usize {
+    (1..errors.len()).fold(0, |best, k| {
+        let pairs = errors[best].iter().zip(errors[k]);
+        let gains: Vec<f64> = pairs.map(|(best, other)| best - other).collect();
+        let (gain, deviation) = moments(&gains);
+        if gain > deviation / (gains.len() as f64).sqrt() {
+            k
+        } else {
+            best
+        }
+    })
+}
+
 /// Mean and standard deviation.
 fn moments(values: &[f64]) -> (f64, f64) {
     let n = values.len().max(1) as f64;
@@ -341,5 +361,16 @@ mod tests {
                 .all(|(a, b)| (a / b - 1.0).abs() < 1e-12)
         );
         assert_eq!(least(&[0.4, 0.2, 0.2, 0.45]), 1);
+    }
+
+    #[test]
+    fn a_later_choice_must_be_better_beyond_doubt() {
+        let first: &[f64] = &[0.2, 0.3, 0.2, 0.3];
+        let lucky: &[f64] = &[0.0, 0.4, 0.2, 0.3];
+        let better: &[f64] = &[0.18, 0.28, 0.19, 0.28];
+        assert_eq!(preferred(&[first]), 0);
+        assert_eq!(preferred(&[first, first, lucky]), 0);
+        assert_eq!(preferred(&[first, lucky, better]), 2);
+        assert_eq!(preferred(&[better, first]), 0);
     }
 }

@@ -8,6 +8,7 @@ use convextune::convexnet::prune::prune;
 use convextune::convexnet::recovery::PlainNetwork;
 use convextune::convexnet::{self, Bias, NetModel};
 use convextune::progress::Reporter;
+use convextune_solve::gated::Penalty;
 use serde::Serialize;
 
 use super::certify::is_equivalent;
@@ -83,6 +84,11 @@ fn prune_on(
     table: &Path,
     reporter: &dyn Reporter,
 ) -> Result<(PlainNetwork, Pruned)> {
+    if model.header.options.penalty == Penalty::SquaredL2 {
+        let text = "--prune: with the squared norm the minimum is unique and uses every unit; export it whole, or \
+                    fit with --penalty neuron, which needs few";
+        return Err(wrong_usage(text.into()));
+    }
     let table = data::read(table, reporter)?;
     model.check_training_rows(&table)?;
     let problem = convexnet::problem(model, &table, &model.header.training_rows)?;
