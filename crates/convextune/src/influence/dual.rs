@@ -46,9 +46,9 @@ use convextune_solve::quadratic::{Intercept, KernelInverse, KernelRidge};
 use faer::linalg::solvers::{Llt, Solve};
 use faer::{Mat, MatRef, Side};
 
+use super::queries::Queries;
 use crate::error::Error;
 use crate::finetune::leave_one_out;
-use crate::linearize::CrossKernel;
 
 /// The exact dual of one fit: everything that a change of the training set does follows from it.
 #[derive(Clone, Debug)]
@@ -56,29 +56,18 @@ pub struct Dual {
     /// `P K P`.
     ridge: KernelRidge,
     /// M.
-    inverse: KernelInverse,
+    pub(super) inverse: KernelInverse,
     /// `B'K/N`, `q x Nq`.
-    row_means: Mat<f64>,
+    pub(super) row_means: Mat<f64>,
     /// T, `Nq x p`.
-    target: Mat<f64>,
+    pub(super) target: Mat<f64>,
     /// a, `Nq x p`.
     a: Mat<f64>,
     /// e of every sample alone, `Nq x p`.
     left_out: Mat<f64>,
     /// q.
-    rows: usize,
-    lambda: f64,
-}
-
-/// Queries as the dual sees them.
-#[derive(Clone, Debug)]
-pub struct Queries {
-    /// W of equation 1, `Nq x nq`.
-    pub weights: Mat<f64>,
-    /// Posterior covariances (equation 5), `q x nq`: a block of q columns a query.
-    pub covariance: Mat<f64>,
-    /// Outputs of the fit, `n x C`.
-    pub outputs: Mat<f64>,
+    pub(super) rows: usize,
+    pub(super) lambda: f64,
 }
 
 /// What the fit loses with a group of samples.
@@ -232,65 +221,6 @@ impl Dual {
         })
     }
 
-    /// Queries from their kernel with the samples.
-    ///
-    /// # Errors
-    /// When shapes disagree.
-    pub fn queries(&self, cross: CrossKernel) -> Result<Queries, Error> {
-        let (q, n) = (self.rows, self.samples() as f64);
-        let CrossKernel {
-            samples: mut k,
-            own,
-        } = cross;
-        let right =
-            k.nrows() == self.target.nrows() && own.nrows() == q && own.ncols() == k.ncols();
-        if !right || !k.ncols().is_multiple_of(q) {
-            return Err(Error::Usage("the queries are not of this model".into()));
-        }
-        let grand = class_means(self.row_means.transpose(), q);
-        let means = class_means(k.as_ref(), q);
-        for x in 0..k.ncols() {
-            for (r, k) in k.col_as_slice_mut(x).iter_mut().enumerate() {
-                *k -= means[(r % q, x)] + self.row_means[(x % q, r)] - grand[(r % q, x % q)];
-            }
-        }
-        let mut weights = self.inverse.matrix() * &k;
-        let own_centred = |s: usize, x: usize| {
-            let (first, of) = (x - x % q, x % q);
-            own[(s, x)] - means[(s, x)] - means[(of, first + s)] + grand[(s, of)]
-        };
-        let same = |r: usize, x: usize| f64::from(u8::from(r % q == x % q));
-        let covariance = Mat::from_fn(q, k.ncols(), |s, x| {
-            let first = x - x % q;
-            let explained = dot(k.col_as_slice(first + s), weights.col_as_slice(x));
-            (own_centred(s, x) - explained) / self.lambda + same(s, x) / n
-        });
-        for x in 0..k.ncols() {
-            for (r, w) in weights.col_as_slice_mut(x).iter_mut().enumerate() {
-                *w += same(r, x) / n;
-            }
-        }
-        let outputs = self.by_sample((weights.transpose() * &self.target).as_ref());
-        Ok(Queries {
-            weights,
-            covariance,
-            outputs,
-        })
-    }
-
-    /// The samples themselves as queries: `W = I - Lambda M`.
-    pub fn itself(&self) -> Queries {
-        let m = self.inverse.matrix();
-        let one = |r: usize, s: usize| f64::from(u8::from(r == s));
-        let hat = |r: usize, s: usize| one(r, s) - self.lambda * m[(r, s)];
-        let q = self.rows;
-        Queries {
-            weights: Mat::from_fn(m.nrows(), m.ncols(), hat),
-            covariance: Mat::from_fn(q, m.ncols(), |s, x| hat(x - x % q + s, x)),
-            outputs: self.outputs(),
-        }
-    }
-
     /// `f - f_{-G}` at the queries (equation 4), `n x C`: what the group has added to every output.
     pub fn change(&self, queries: &Queries, removal: &Removal) -> Mat<f64> {
         self.effect(queries, &self.rows_of(&removal.group), |i, c| {
@@ -353,7 +283,7 @@ impl Dual {
     }
 
     /// From rows and columns (`nq x p`) to samples and classes (`n x C`).
-    fn by_sample(&self, m: MatRef<'_, f64>) -> Mat<f64> {
+    pub(super) fn by_sample(&self, m: MatRef<'_, f64>) -> Mat<f64> {
         let (q, p) = (self.rows, self.target.ncols());
         Mat::from_fn(m.nrows() / q, q * p, |i, c| m[(i * q + c / p, c % p)])
     }
@@ -395,13 +325,13 @@ impl Dual {
 }
 
 /// Means over the samples of the rows of each class, `q x columns`.
-fn class_means(m: MatRef<'_, f64>, q: usize) -> Mat<f64> {
+pub(super) fn class_means(m: MatRef<'_, f64>, q: usize) -> Mat<f64> {
     let n = (m.nrows() / q).max(1) as f64;
     Mat::from_fn(q, m.ncols(), |c, j| {
         m.col(j).iter().skip(c).step_by(q).sum::<f64>() / n
     })
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

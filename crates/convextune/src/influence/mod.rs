@@ -15,6 +15,7 @@
 
 pub mod dual;
 mod linearised;
+mod queries;
 mod scores;
 #[cfg(test)]
 mod tests;
@@ -32,10 +33,11 @@ use crate::model_file::{Model, is_convex_network};
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
-pub use dual::{Dual, Queries, Removal};
+pub use dual::{Dual, Removal};
 use linearised::check_quadratic;
 pub(crate) use linearised::head_has_seen_labels;
 pub use linearised::{Linearised, Setting};
+pub use queries::{Joint, Queries};
 pub use scores::{Nearest, Suspicion};
 
 /// Entries of a matrix between training images and queries, at most.

@@ -16,7 +16,8 @@
 use convextune_solve::faer::Mat;
 use rayon::prelude::*;
 
-use super::dual::{Dual, Queries};
+use super::dual::Dual;
+use super::queries::Queries;
 
 /// What the model without an image thinks of its label.
 #[derive(Clone, Copy, Debug, PartialEq)]
