@@ -94,6 +94,10 @@ fn run(command: Command) -> Result<()> {
             use_threads(args.run.threads)?;
             commands::add::run(&args)
         }
+        Command::Constrain(args) => {
+            use_threads(args.run.threads)?;
+            commands::constrain::run(&args)
+        }
         Command::Nn { command } => {
             use_threads(command.run_args().threads)?;
             commands::nn::run(command)

@@ -22,6 +22,7 @@
 
 mod allocation;
 pub mod checkpoint;
+pub mod constrain;
 pub mod convexnet;
 pub mod error;
 pub mod finetune;

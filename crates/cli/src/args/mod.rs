@@ -1,5 +1,6 @@
 //! What may stand on the command line. Parsing is pure: nothing here touches files.
 
+pub mod constrain;
 pub mod curvature;
 pub mod fit;
 pub mod influence;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use convextune_model::backbones::Backbone;
 
+use constrain::ConstrainArgs;
 use curvature::{SpectrumArgs, TuneArgs};
 use fit::{CompareArgs, FitArgs};
 use influence::{ExplainArgs, RankArgs};
@@ -31,6 +33,7 @@ Examples:
   convextune report flowers.safetensors photos/ -o report.html
   convextune forget flowers.safetensors photos/ --samples list.txt -o smaller.safetensors
   convextune add flowers.safetensors more_photos/ -o larger.safetensors
+  convextune constrain new.safetensors checked/ --like old.safetensors -o both.safetensors
   convextune compare photos/ --backbone efficientnet-lite0
   convextune backbone list
   convextune nn fit data.csv --target class -o model.safetensors
@@ -65,6 +68,8 @@ pub enum Command {
     Forget(ForgetArgs),
     /// Add training images to a model, as if it had seen them from the beginning; classes may be new.
     Add(AddArgs),
+    /// Make the best model that meets demands on single predictions, such as keeping those of another.
+    Constrain(ConstrainArgs),
     /// Show what a model file holds and what was proved about it.
     Info(InfoArgs),
     /// Write one self-contained page about a model and the photos that it was fitted on.

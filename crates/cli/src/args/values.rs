@@ -33,6 +33,11 @@ pub fn positive(text: &str) -> Result<f64, String> {
     within(text, |x| x > 0.0, "a finite number above 0")
 }
 
+/// A number that is not below 0.
+pub fn not_negative(text: &str) -> Result<f64, String> {
+    within(text, |x| x >= 0.0, "a finite number, 0 or more")
+}
+
 /// A number strictly between 0 and 1.
 pub fn fraction(text: &str) -> Result<f64, String> {
     within(

@@ -35,6 +35,7 @@ pub fn run(args: &InfoArgs) -> Result<()> {
         let what = match change.what {
             What::Forgotten => "forgotten",
             What::Added => "added",
+            What::Constrained => "demands met on",
         };
         let certified = if change.certified {
             ""

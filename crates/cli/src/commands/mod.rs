@@ -3,6 +3,7 @@
 pub mod add;
 pub mod backbone;
 pub mod compare;
+pub mod constrain;
 pub mod evaluate;
 pub mod explain;
 pub mod fit;

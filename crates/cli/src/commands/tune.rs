@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use convextune::finetune::NoCheckpoints;
+use convextune::influence::check_unconstrained;
 use convextune::job::{Job, Reopen};
 use convextune::model_file::Model;
 use convextune::progress::Reporter;
@@ -37,6 +38,7 @@ pub fn run(args: &TuneArgs) -> Result<()> {
     }
     let reporter = Terminal::new(args.run.quiet, 1e-3);
     let model = Model::load(&args.model)?;
+    check_unconstrained(&model)?;
     let job = Job::of_model(
         &model,
         &Reopen {

@@ -19,6 +19,8 @@ use super::{Bias, GateChoice, NetModel, NetOptions};
 use crate::error::Error;
 use crate::progress::Reporter;
 
+/// Rows up to which a second penalty is tried unasked.
+const FEW_ROWS: usize = 1500;
 /// Relative gap at which a program is good enough for validation.
 const ROUGH: f64 = 1e-3;
 
@@ -74,13 +76,16 @@ impl Choice {
     }
 
     /// The penalties to choose from where none is asked for: the squared norm, where it has its closed form, and the
-    /// neuron-wise one.
+    /// neuron-wise one, where that has none or is tried quickly.
     pub fn penalties(options: &NetOptions, rows: usize) -> Vec<Penalty> {
         let closed = options.activation == Activation::Gated
             && options.loss == Loss::Squared
             && rows <= gated::MOST_SAMPLES;
-        let squared = closed.then_some(Penalty::SquaredL2);
-        squared.into_iter().chain([Penalty::Neuron]).collect()
+        match closed {
+            true if rows > FEW_ROWS => vec![Penalty::SquaredL2],
+            true => vec![Penalty::SquaredL2, Penalty::Neuron],
+            false => vec![Penalty::Neuron],
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::linearize::{Copies, CrossKernel, Linearization, batch_of_copies};
 use crate::model_file::{HEAD, Model};
 use crate::progress::Reporter;
 use crate::samples::Samples;
+use crate::update::What;
 
 /// What the rows of J come from, and the prior.
 #[derive(Clone, Debug)]
@@ -59,6 +60,7 @@ impl Setting {
             batch: options.batch,
         };
         check_quadratic(options.method)?;
+        check_unconstrained(model)?;
         if options.method == Method::Lqf {
             return Ok(common);
         }
@@ -87,6 +89,25 @@ pub(super) fn check_quadratic(method: Method) -> Result<(), Error> {
                 .into(),
         )),
     }
+}
+
+/// That no demands were made on a model's predictions.
+///
+/// # Errors
+/// When there were.
+pub fn check_unconstrained(model: &Model) -> Result<(), Error> {
+    let changes = &model.header.changes;
+    if changes
+        .iter()
+        .all(|change| change.what != What::Constrained)
+    {
+        return Ok(());
+    }
+    Err(Error::Usage(
+        "the model meets demands on single predictions (`convextune constrain`), and what follows from its training \
+         images is no longer linear in them; use the model that it was made from"
+            .into(),
+    ))
 }
 
 /// Whether a head of this kind has seen labels, so that leaving a sample out of the fit does not

@@ -36,7 +36,7 @@ use crate::samples::Samples;
 pub use dual::{Dual, Removal};
 use linearised::check_quadratic;
 pub(crate) use linearised::head_has_seen_labels;
-pub use linearised::{Linearised, Setting};
+pub use linearised::{Linearised, Setting, check_unconstrained};
 pub use queries::{Joint, Queries};
 pub use scores::{Nearest, Suspicion};
 

@@ -114,7 +114,7 @@ impl Changed {
 }
 
 /// The model's numbers, rounded as its file will hold them.
-pub(super) fn body(setting: &Setting, method: Method, solved: &Minimum) -> LqfModel {
+pub(crate) fn body(setting: &Setting, method: Method, solved: &Minimum) -> LqfModel {
     let u: Vec<f32> = solved.u.iter().map(|u| *u as f32).collect();
     let bias = solved.bias.iter().map(|b| f64::from(*b as f32)).collect();
     if method == Method::Lqf {
@@ -139,7 +139,7 @@ pub(super) fn body(setting: &Setting, method: Method, solved: &Minimum) -> LqfMo
 }
 
 /// Adds the test accuracy to the report.
-fn test(
+pub(crate) fn test(
     model: &mut Model,
     items: Vec<Item>,
     cache_memory: usize,

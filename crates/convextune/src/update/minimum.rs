@@ -118,7 +118,7 @@ fn mean_diagonal(kernel: MatRef<'_, f64>, q: usize, samples: &[usize]) -> f64 {
 }
 
 /// The minimum over the samples of a linearised network.
-pub(super) struct Minimum {
+pub(crate) struct Minimum {
     /// u; weight-major where every class has a copy.
     pub u: Vec<f64>,
     /// b, length C.

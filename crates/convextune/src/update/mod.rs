@@ -31,11 +31,11 @@
 //! `docs/math/forgetting.md`.
 
 mod add;
-mod changed;
+pub(crate) mod changed;
 mod forget;
 mod list;
 mod manifest;
-mod minimum;
+pub(crate) mod minimum;
 #[cfg(test)]
 mod tests;
 
@@ -52,19 +52,19 @@ pub use forget::{Forgotten, forget};
 pub use list::SampleList;
 pub use manifest::{Manifest, Removal};
 
-/// One change of a model's training set.
+/// One change of a model after its fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// What was done.
     pub what: What,
-    /// To how many images.
+    /// To, or on, how many images.
     pub samples: usize,
     /// Whether the model is proved to be that of a fit to the changed set from the beginning, with
     /// Lambda and s given: its head has seen no label, and the certificate meets the tolerance.
     pub certified: bool,
 }
 
-/// What was done to a training set.
+/// What was done to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
@@ -72,6 +72,8 @@ pub enum What {
     Forgotten,
     /// Images were put in.
     Added,
+    /// Demands were made on predictions ([`crate::constrain`]); the training set stayed.
+    Constrained,
 }
 
 /// A model after images were added.
