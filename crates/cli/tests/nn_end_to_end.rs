@@ -220,8 +220,8 @@ fn a_path_chooses_among_penalties() {
             .find(|t| t["penalty"] == report["penalty"])
             .unwrap();
         assert!(number(best, "validation_error") <= least, "{report}");
-        let text = |t: &serde_json::Value, key: &str| t[key].as_str().unwrap().to_owned();
-        let choice = |t: &serde_json::Value| {
+        let text = |t: &Value, key: &str| t[key].as_str().unwrap().to_owned();
+        let choice = |t: &Value| {
             let gates = t["gates"]["sampled"].as_u64().unwrap();
             (text(t, "penalty"), gates, text(t, "bias"))
         };

@@ -101,23 +101,19 @@ fn kept(
     let outputs = before.outputs(&opened.samples, reporter)?;
     note_skipped(&opened.skipped, reporter);
     let alpha = before.header.options.alpha;
-    let wish = |x: usize| match args.within {
-        Some(within) => Wish::Scores {
-            scores: places
-                .iter()
-                .enumerate()
-                .map(|(c, p)| (*p, outputs[(x, c)] / alpha))
-                .collect(),
+    let score = |x: usize, c: usize| outputs[(x, c)];
+    let wish = |x: usize| {
+        let best = |a: usize, b: usize| if score(x, b) > score(x, a) { b } else { a };
+        let class = Wish::Class {
+            class: places[(1..theirs.len()).fold(0, best)],
+            margin: args.margin,
+        };
+        let all = places.iter().enumerate();
+        let scores = all.map(|(c, place)| (*place, score(x, c) / alpha));
+        args.within.map_or(class, |within| Wish::Scores {
+            scores: scores.collect(),
             within,
-        },
-        None => {
-            let score = |c: usize| outputs[(x, c)];
-            let best = (1..theirs.len()).fold(0, |a, b| if score(b) > score(a) { b } else { a });
-            Wish::Class {
-                class: places[best],
-                margin: args.margin,
-            }
-        }
+        })
     };
     let demand = |(x, item)| Demand {
         item,

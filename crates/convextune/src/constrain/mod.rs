@@ -46,17 +46,17 @@ mod tests;
 use std::time::Instant;
 
 use convextune_model::images::ImageSource;
-use convextune_solve::Status;
 use convextune_solve::faer::{ColRef, Mat};
+use convextune_solve::{Status, Work};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::finetune::{error_rate, features::targets};
 use crate::influence::{Dual, Linearised, Setting, check_size};
 use crate::job::{Found, ReadOptions, decode, find};
-use crate::model_file::Model;
+use crate::model_file::{Header, Model};
 use crate::progress::Reporter;
-use crate::report::peak_memory;
+use crate::report::{FitReport, peak_memory};
 use crate::samples::Samples;
 use crate::update::changed::{body, test};
 use crate::update::{Change, What};
@@ -135,31 +135,48 @@ pub fn constrain(
         demands,
         reporter,
     )?;
-    let header = &model.header;
-    let (point, met) = (&solved.point, solved.met);
-    let mut header = header.clone();
-    header.changes.push(Change {
-        what: What::Constrained,
-        samples: demands.len(),
-        certified: met.violation <= VIOLATION
-            && point.minimum.certificate.relative_gradient_norm <= header.options.tolerance,
-    });
-    let (report, work) = (&mut header.report, linearised.work());
-    report.train_error = error_rate(&point.minimum.outputs, &labels);
-    report.leave_one_out_error = None;
-    report.objective = point.minimum.certificate.objective;
-    report.relative_gradient_norm = point.minimum.certificate.relative_gradient_norm;
-    report.suboptimality_bound_relative = met.relative_duality_gap.max(0.0);
-    report.status = Status::Converged;
-    report.iterations = 0;
-    report.descent = Vec::new();
-    (report.passes, report.jvps, report.vjps) = (work.passes, work.jvps, work.vjps);
-    report.seconds = begin.elapsed().as_secs_f64();
-    let body = body(&setting, header.options.method, &point.minimum);
+    let mut header = header(model, &solved, &labels, linearised.work());
+    header.report.seconds = begin.elapsed().as_secs_f64();
+    let body = body(&setting, header.options.method, &solved.point.minimum);
     let mut model = Model { header, body };
     test(&mut model, held_out, options.cache_memory, reporter)?;
     model.header.report.peak_memory_bytes = peak_memory();
+    let met = solved.met;
     Ok(Constrained { model, met })
+}
+
+/// The header of the model under demands.
+fn header(model: &Model, solved: &Solved, labels: &[usize], work: Work) -> Header {
+    let (met, minimum) = (solved.met, &solved.point.minimum);
+    let certificate = minimum.certificate;
+    let mut header = model.header.clone();
+    let certified = met.violation <= VIOLATION
+        && certificate.relative_gradient_norm <= header.options.tolerance;
+    header.changes.push(Change {
+        what: What::Constrained,
+        samples: met.pictures,
+        certified,
+    });
+    let status = if certified {
+        Status::Converged
+    } else {
+        Status::Stalled
+    };
+    header.report = FitReport {
+        train_error: error_rate(&minimum.outputs, labels),
+        leave_one_out_error: None,
+        objective: certificate.objective,
+        relative_gradient_norm: certificate.relative_gradient_norm,
+        suboptimality_bound_relative: met.relative_duality_gap.max(0.0),
+        status,
+        iterations: 0,
+        descent: Vec::new(),
+        passes: work.passes,
+        jvps: work.jvps,
+        vjps: work.vjps,
+        ..header.report
+    };
+    header
 }
 
 /// The minimum under demands.
@@ -177,9 +194,10 @@ fn solve(
 ) -> Result<(Solved, Linearised), Error> {
     let linearised = Linearised::new(setting, samples, reporter)?;
     let (n, classes, q) = (labels.len(), setting.classes, linearised.rows()?);
-    let f0 = match setting.keep_f0 {
-        true => linearised.f0(reporter)?,
-        false => vec![0.0; (n + demands.len()) * classes],
+    let f0 = if setting.keep_f0 {
+        linearised.f0(reporter)?
+    } else {
+        vec![0.0; (n + demands.len()) * classes]
     };
     let mut t = targets(labels, classes, setting.alpha);
     t = Mat::from_fn(n, classes, |i, c| t[(i, c)] - f0[i * classes + c]);

@@ -79,9 +79,10 @@ fn gram(rows: &[&Row], covariance: &Mat<f64>, classes: usize, q: usize) -> Mat<f
     let raised = JITTER * covariance.norm_max();
     let entry = |x: usize, c: usize, y: usize, d: usize| {
         let apart = f64::from(u8::from((x, c) == (y, d))) * raised;
-        match c % p == d % p {
-            true => covariance[(x * q + c / p, y * q + d / p)] + apart,
-            false => 0.0,
+        if c % p == d % p {
+            covariance[(x * q + c / p, y * q + d / p)] + apart
+        } else {
+            0.0
         }
     };
     Mat::from_fn(rows.len(), rows.len(), |i, j| {
