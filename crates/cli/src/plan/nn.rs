@@ -66,10 +66,9 @@ pub struct Open {
 }
 
 impl Open {
-    /// The programs to choose from, with so many rows.
-    pub fn choices(&self, options: &NetOptions, rows: usize) -> Vec<Choice> {
-        let usual = Choice::penalties(options, rows);
-        let penalties = [&usual, &self.penalties][usize::from(!self.penalties.is_empty())];
+    /// The programs to choose from, where `usual` are the penalties unless some were asked for.
+    pub fn choices(&self, usual: &[Penalty]) -> Vec<Choice> {
+        let penalties = [usual, &self.penalties][usize::from(!self.penalties.is_empty())];
         let with = |penalty: &Penalty| {
             let choice = Choice::with(*penalty);
             let gates = match &self.gates[..] {

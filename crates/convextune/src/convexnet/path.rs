@@ -14,13 +14,13 @@ use convextune_solve::gated::{self, Activation, Loss, Neuron, Penalty};
 use serde::Serialize;
 
 use super::fit::{Data, Program};
-use super::table::Folds;
-use super::{Bias, GateChoice, NetModel, NetOptions};
+use super::table::{Encoder, Folds};
+use super::{Bias, GateChoice, NetModel, NetOptions, targets};
 use crate::error::Error;
 use crate::progress::Reporter;
 
-/// Rows up to which a second penalty is tried unasked.
-const FEW_ROWS: usize = 1500;
+/// Rows times outputs up to which a second penalty is tried unasked.
+const FEW: usize = 5000;
 /// Relative gap at which a program is good enough for validation.
 const ROUGH: f64 = 1e-3;
 
@@ -77,15 +77,22 @@ impl Choice {
 
     /// The penalties to choose from where none is asked for: the squared norm, where it has its closed form, and the
     /// neuron-wise one, where that has none or is tried quickly.
-    pub fn penalties(options: &NetOptions, rows: usize) -> Vec<Penalty> {
+    ///
+    /// # Errors
+    /// When the target cannot be encoded.
+    pub fn penalties(options: &NetOptions, data: &Data<'_>) -> Result<Vec<Penalty>, Error> {
+        let (table, rows) = (data.table, data.train.len());
+        let (task, bias) = (options.task, options.bias);
+        let encoder = Encoder::learn(table, &data.train, &data.target, task, bias)?;
+        let unknown = rows * targets::outputs(encoder.classes().len());
         let closed = options.activation == Activation::Gated
             && options.loss == Loss::Squared
             && rows <= gated::MOST_SAMPLES;
-        match closed {
-            true if rows > FEW_ROWS => vec![Penalty::SquaredL2],
+        Ok(match closed {
+            true if unknown > FEW => vec![Penalty::SquaredL2],
             true => vec![Penalty::SquaredL2, Penalty::Neuron],
             false => vec![Penalty::Neuron],
-        }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use convextune::convexnet::{self, NetModel, NetReport, PathOptions, Task};
+use convextune::convexnet::{self, Choice, NetModel, NetReport, PathOptions, Task};
 use convextune::progress::Reporter;
 use convextune_solve::Status;
 use convextune_solve::gated::{Activation, Loss, Penalty};
@@ -66,7 +66,7 @@ pub fn run(plan: &NetFitPlan) -> Result<()> {
     } else {
         let folds = data::validation(None, &rows, &plan.options)?;
         let grid = PathOptions {
-            choices: plan.open.choices(&plan.options, rows.train.len()),
+            choices: plan.open.choices(&Choice::penalties(&plan.options, &rows)?),
             ..PathOptions::default()
         };
         convexnet::path(&rows, &plan.options, &grid, &folds, gates, &reporter)?.1

@@ -1,7 +1,7 @@
 //! `convextune nn path`.
 
 use anyhow::Result;
-use convextune::convexnet::{self, GateChoice, PathOptions, PathReport, Task, Trial};
+use convextune::convexnet::{self, Choice, GateChoice, PathOptions, PathReport, Task, Trial};
 use serde::Serialize;
 
 use super::fit::{Outcome, finish, rows_of};
@@ -34,7 +34,7 @@ pub fn run(plan: &NetPathPlan) -> Result<()> {
     let gates = data::gates(fit, &rows)?;
     let folds = data::validation(plan.val_folds.as_deref(), &rows, &fit.options)?;
     let grid = PathOptions {
-        choices: fit.open.choices(&fit.options, rows.train.len()),
+        choices: fit.open.choices(&Choice::penalties(&fit.options, &rows)?),
         ..plan.grid.clone()
     };
     let (path, model) = convexnet::path(&rows, &fit.options, &grid, &folds, gates, &reporter)?;
