@@ -135,6 +135,7 @@ impl Problem {
         check_finite("data", self.matrix.x())?;
         check_finite("targets", self.targets.as_ref())?;
         check_positive("lambda", self.lambda)?;
+        check_positive("number of outputs", self.outputs() as f64)?;
         match self.linear {
             Some(gate) => check_len(
                 "samples on which the linear gate is on",

@@ -62,6 +62,7 @@ mod polar;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, Par};
+use rayon::prelude::*;
 
 use super::{GapCertificate, Neuron, Penalty, Problem};
 use crate::dense::{norm, ratio};
@@ -72,6 +73,9 @@ use self::polar::Polar;
 
 /// Sections of the interval of (5): each shortens it by the golden ratio.
 const SECTIONS: usize = 60;
+/// Samples and neurons of a tile.
+const SAMPLES: usize = 512;
+const NEURONS: usize = 256;
 /// The largest `s` of (5).
 const LARGEST_SCALE: f64 = 2.0;
 
@@ -187,16 +191,30 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// `Z`, row-major.
+    /// `Z`, row-major: tile by tile the product of samples and weights, of which the patterns take their part.
     fn outputs_at(&self, neurons: &[Neuron], intercept: &[f64]) -> Vec<f64> {
-        let patterns = self.problem.matrix.patterns();
+        let (x, patterns) = (self.problem.matrix.x(), self.problem.matrix.patterns());
         let mut z = vec![0.0; self.samples * self.outputs];
-        for (s, z) in z.chunks_exact_mut(self.outputs).enumerate() {
-            z.iter_mut().zip(intercept).for_each(|(z, b)| *z = *b);
-            for neuron in neurons.iter().filter(|neuron| patterns.get(neuron.gate, s)) {
-                z[neuron.output] += neuron.sign * self.score(s, &neuron.weights);
+        let tiles = z.par_chunks_mut(SAMPLES * self.outputs).enumerate();
+        tiles.for_each(|(tile, z)| {
+            let (first, count) = (tile * SAMPLES, z.len() / self.outputs);
+            for z in z.chunks_exact_mut(self.outputs) {
+                z.iter_mut().zip(intercept).for_each(|(z, b)| *z = *b);
             }
-        }
+            for neurons in neurons.chunks(NEURONS) {
+                let weights =
+                    Mat::from_fn(self.features, neurons.len(), |j, k| neurons[k].weights[j]);
+                let mut scores = Mat::<f64>::zeros(count, neurons.len());
+                let x = x.subrows(first, count);
+                matmul(&mut scores, Accum::Replace, x, &weights, 1.0, Par::Seq);
+                for (k, neuron) in neurons.iter().enumerate() {
+                    let scores = scores.col_as_slice(k).iter().enumerate();
+                    for (s, score) in scores.filter(|(s, _)| patterns.get(neuron.gate, first + s)) {
+                        z[s * self.outputs + neuron.output] += neuron.sign * score;
+                    }
+                }
+            }
+        });
         z
     }
 
