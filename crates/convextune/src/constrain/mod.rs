@@ -20,7 +20,7 @@
 //! ```
 //!
 //! and mu minimises the dual, `1/2 mu' G V G' mu - mu' (G f*(X) - h)` with `mu_j >= 0` where row j is no equality
-//! ([`convextune_solve::quadratic::nonnegative`]). Only rows that are violated on the way enter ([`multipliers`]).
+//! ([`convextune_solve::quadratic::nonnegative`]). Only rows that are violated on the way enter (`point.rs`).
 //!
 //! **Certificate.** At the point, with fresh products: the Lagrangian is Lambda-strongly convex in `v = S^-1 u` once b is
 //! minimised out, which (4) does, so that for every feasible point

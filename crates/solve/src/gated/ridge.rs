@@ -127,7 +127,7 @@ fn by_sample(patterns: &Patterns) -> Vec<u64> {
 
 /// The `lambda` at which the squared norm halves the part of the outputs that the network fits most readily, the
 /// largest eigenvalue of `K / n` (of `P K P / n` with an intercept): a scale for `lambda`, which this norm has instead
-/// of a value at which the network is zero. By a power iteration of [`PRODUCTS`] products from the targets, thus a little
+/// of a value at which the network is zero. By a power iteration of 20 products from the targets, thus a little
 /// low.
 ///
 /// # Errors
