@@ -64,6 +64,9 @@ pub fn one_line(text: &str) -> String {
 
 /// The sentence of a parse error, without its decoration and usage lines.
 pub fn parse_error(error: &clap::Error) -> String {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "say what to do: a command is missing (see --help)".into();
+    }
     let text = error.render().to_string();
     let decoration = ["Usage:", "For more information"];
     let paragraphs = text

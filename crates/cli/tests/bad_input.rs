@@ -16,7 +16,8 @@ fn wrong_usage() {
         &place,
         2,
         &[
-            case("", "subcommand"),
+            case("", "a command is missing"),
+            case("nn", "a command is missing"),
             case("train photos", "unrecognized subcommand + train"),
             case("fit photos", "--backbone + --weights"),
             case("fit --backbone resnet18", "FOLDER"),

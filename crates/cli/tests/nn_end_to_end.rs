@@ -241,6 +241,24 @@ fn a_path_chooses_among_penalties() {
     assert_eq!(tried("--penalty neuron"), [neuron]);
 }
 
+/// A class of one row is trained on in every validation fold; two rows are too few to validate.
+#[test]
+fn rare_classes_and_few_rows_are_no_trouble() {
+    let place = Place::empty();
+    let row = |i: usize| format!("{},{},c{}\n", i % 7, i % 5, i % 2);
+    let rows: String = (0..30).map(row).collect();
+    fs::write(place.path("rare.csv"), format!("a,b,t\n{rows}9,9,rare\n")).unwrap();
+    let fit = place.told("nn fit rare.csv --target t --holdout none --gates 20 --json");
+    assert_eq!(fit["class_names"].as_array().unwrap().len(), 3);
+    fs::write(place.path("two.csv"), "a,t\n1,2\n3,5\n").unwrap();
+    let output = place.run(&["nn", "fit", "two.csv", "--target=t", "--holdout=none"]);
+    let message = text(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && message.contains("give --lambda"),
+        "{message}"
+    );
+}
+
 #[test]
 fn a_path_chooses_among_numbers_of_gates() {
     let place = Place::tables();

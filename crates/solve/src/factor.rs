@@ -67,9 +67,9 @@ pub(crate) fn cholesky(
     for i in 0..m.nrows() {
         shifted[(i, i)] += shift;
     }
-    Llt::new(shifted.as_ref(), Side::Lower).map_err(|e| SolveError::Factorisation {
+    Llt::new(shifted.as_ref(), Side::Lower).map_err(|_| SolveError::Factorisation {
         what,
-        reason: format!("{e:?}"),
+        reason: "it is not positive definite to rounding; give a larger weight decay".into(),
     })
 }
 

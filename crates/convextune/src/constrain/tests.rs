@@ -148,17 +148,16 @@ fn oracle(setting: &Setting, demands: &[Demand]) -> (Vec<f64>, f64) {
             (false, _) => image[(r, 0)] - rows[r].bound,
         };
         let worst = (0..rows.len()).max_by(|r, s| wrong(*r).total_cmp(&wrong(*s)));
-        match worst.filter(|r| wrong(*r) > 1e-9) {
-            Some(r) => binding[r] = !binding[r],
-            None => {
-                let w = &free - &pull * &mu;
-                let f = &j * &w;
-                let residual = (&t - f.subrows(0, own)).squared_norm_l2();
-                let weights = w.subrows(0, d - CLASSES).squared_norm_l2();
-                let outputs = f.col_as_slice(0).to_vec();
-                return (outputs, 0.5 * (residual + LAMBDA * weights));
-            }
+        if let Some(r) = worst.filter(|r| wrong(*r) > 1e-9) {
+            binding[r] = !binding[r];
+            continue;
         }
+        let w = &free - &pull * &mu;
+        let f = &j * &w;
+        let residual = (&t - f.subrows(0, own)).squared_norm_l2();
+        let weights = w.subrows(0, d - CLASSES).squared_norm_l2();
+        let outputs = f.col_as_slice(0).to_vec();
+        return (outputs, 0.5 * (residual + LAMBDA * weights));
     }
     panic!("the set of binding rows did not settle");
 }

@@ -80,12 +80,34 @@ pub fn inner_folds(data: &Data<'_>, options: &NetOptions) -> Result<Folds, Error
     )?;
     let labels = encoder.labels(data.table, &data.train)?;
     let mut folds = Folds::stratified(&labels, FOLDS, options.seed);
+    keep_single_rows(&mut folds, &labels);
     for fold in &mut folds.folds {
         for row in fold.train.iter_mut().chain(&mut fold.test) {
             *row = data.train[*row];
         }
     }
     Ok(folds)
+}
+
+/// Trains always on the only row of a class, without which the class would be unknown; leaves out folds with too few
+/// rows to train or to test on.
+fn keep_single_rows(folds: &mut Folds, labels: &Target) {
+    let alone = |row: &usize| match labels {
+        Target::Classes(of) => of.iter().filter(|c| **c == of[*row]).count() == 1,
+        Target::Values(_) => false,
+    };
+    for fold in &mut folds.folds {
+        let (single, test) = fold
+            .test
+            .iter()
+            .partition::<Vec<usize>, _>(|row| alone(row));
+        fold.train.extend(single);
+        fold.train.sort_unstable();
+        fold.test = test;
+    }
+    folds
+        .folds
+        .retain(|fold| fold.train.len() >= 2 && !fold.test.is_empty());
 }
 
 /// Training rows, encoded, with the gates of a program.

@@ -22,7 +22,7 @@ use crate::error::Error;
 pub fn check_loss(loss: Loss, target: &Target, column: &str) -> Result<(), Error> {
     match target {
         Target::Values(_) if loss != Loss::Squared => Err(Error::Usage(format!(
-            "the loss {loss:?} is for classes, but the target {column} holds numbers: take the squared loss, or \
+            "this loss (--loss) is for classes, but the target {column} holds numbers: take the squared loss, or \
              say that they are classes (--task classification)"
         ))),
         _ => Ok(()),

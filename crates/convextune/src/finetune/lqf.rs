@@ -344,7 +344,7 @@ fn decide(
     let prior = choose(lin, &evidence, target, data, options, reporter)?;
     let with_prior = spent();
     reporter.note(&format!(
-        "the backbone's kernel weighs {:.2} of the head's, Lambda is {:.3} of the mean diagonal",
+        "the backbone's kernel weighs {:.2} of the head's, Lambda is {:.1e} of the mean diagonal",
         prior.share(),
         prior.lambda / prior.unit,
     ));

@@ -197,9 +197,10 @@ impl Dual {
         let block = Mat::from_fn(size, size, |i, j| m[(rows[i], rows[j])]);
         let a = Mat::from_fn(size, p, |i, c| self.a[(rows[i], c)]);
         let factor =
-            Llt::new(block.as_ref(), Side::Lower).map_err(|e| SolveError::Factorisation {
+            Llt::new(block.as_ref(), Side::Lower).map_err(|_| SolveError::Factorisation {
                 what: "Cholesky of a leave-out block",
-                reason: format!("{e:?}"),
+                reason: "it is not positive definite to rounding; give a larger weight decay"
+                    .into(),
             })?;
         let e = factor.solve(&a);
         let mut shift = Mat::zeros(self.target.nrows(), p);

@@ -197,9 +197,8 @@ pub fn quadratic_model(path: &Path) -> Result<Model, Error> {
         return Err(Error::Model {
             path: path.to_owned(),
             reason:
-                "is a convex network, whose penalty is not quadratic: taking a row away changes \
-                     which neurons are zero, and the effect has no closed form; fit again without \
-                     the row"
+                "is a convex network on a table, and this command is for models of pictures: with most penalties \
+                 the effect of a row has no closed form; to know it, fit again without the row"
                     .into(),
         });
     }

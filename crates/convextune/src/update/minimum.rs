@@ -63,8 +63,11 @@ impl DualSolution {
             Mat::from_fn(rows.len(), columns.len(), |i, j| m[(rows[i], columns[j])])
         };
         let within = part(&g, &g);
-        let factor = Llt::new(within.as_ref(), Side::Lower).map_err(|e| {
-            let (what, reason) = ("Cholesky of a leave-out block", format!("{e:?}"));
+        let factor = Llt::new(within.as_ref(), Side::Lower).map_err(|_| {
+            let (what, reason) = (
+                "Cholesky of a leave-out block",
+                "it is not positive definite to rounding; give a larger weight decay".into(),
+            );
             SolveError::Factorisation { what, reason }
         })?;
         let (mut inverse, across) = (part(&r, &r), part(&r, &g));
