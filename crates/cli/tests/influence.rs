@@ -233,7 +233,7 @@ fn what_cannot_be_explained_is_refused() {
         ),
         case(
             &explain("net.safetensors"),
-            "net.safetensors + convex network + not quadratic",
+            "net.safetensors + convex network + models of pictures",
         ),
         case(
             &explain("weights.safetensors"),

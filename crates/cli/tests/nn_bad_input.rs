@@ -30,7 +30,7 @@ fn wrong_usage() {
         &place,
         2,
         &[
-            case("nn", "subcommand"),
+            case("nn", "a command is missing"),
             case("nn train data.csv", "unrecognized subcommand + train"),
             case("nn fit data.csv", "--target"),
             case("nn fit --target class", "TABLE"),
