@@ -46,7 +46,7 @@ mod tests;
 use std::time::Instant;
 
 use convextune_model::images::ImageSource;
-use convextune_solve::faer::{ColRef, Mat};
+use convextune_solve::faer::Mat;
 use convextune_solve::{Status, Work};
 use serde::Serialize;
 
@@ -67,8 +67,11 @@ use point::{Point, multipliers, point};
 
 /// Largest violation of a demand, in units of the scores, with which a model is called certified.
 const VIOLATION: f64 = 1e-3;
-/// Relative gap at which the multipliers are good enough.
+/// Largest violation with which a model is written at all.
+const REFUSED: f64 = 1e-2;
+/// Relative gap at which the multipliers are good enough, and with which a model is called certified.
 const GAP: f64 = 1e-6;
+const CERTIFIED_GAP: f64 = 1e-4;
 /// Times that the multipliers are found again from what the outputs really are: kernels are in f32.
 const ROUNDS: usize = 5;
 
@@ -151,6 +154,7 @@ fn header(model: &Model, solved: &Solved, labels: &[usize], work: Work) -> Heade
     let certificate = minimum.certificate;
     let mut header = model.header.clone();
     let certified = met.violation <= VIOLATION
+        && met.relative_duality_gap <= CERTIFIED_GAP
         && certificate.relative_gradient_norm <= header.options.tolerance;
     header.changes.push(Change {
         what: What::Constrained,
@@ -230,8 +234,7 @@ fn solve(
             reporter,
         )?;
         let violation = largest(&excess(&rows, &point.asked)) / setting.alpha;
-        let objective = point.minimum.certificate.objective;
-        let gap = (objective - point.dual_value) / objective;
+        let gap = point.minimum.certificate.suboptimality_bound_relative;
         if (violation > VIOLATION / 10.0 || gap.abs() > GAP) && round < ROUNDS {
             // What the model says less what (2) said it would.
             let said = point::moved(&outputs, &joint.covariance, &rows, &mu, q);
@@ -239,7 +242,7 @@ fn solve(
             round += 1;
             continue;
         }
-        if violation > VIOLATION.max(0.01) {
+        if violation > REFUSED {
             return Err(demands::unmet(demands, violation));
         }
         let met = Met {
@@ -251,9 +254,7 @@ fn solve(
                 .count(),
             binding: mu.iter().filter(|mu| **mu != 0.0).count(),
             violation,
-            objective_before: 0.5
-                * (dual.residuals().squared_norm_l2()
-                    + setting.lambda * dual.a().col_iter().map(|a| weight(&dual, a)).sum::<f64>()),
+            objective_before: objective(&dual),
             dual_value: point.dual_value,
             relative_duality_gap: gap,
         };
@@ -261,9 +262,11 @@ fn solve(
     }
 }
 
-/// `a'K a`, the square of `S^-1 u`.
-fn weight(dual: &Dual, a: ColRef<'_, f64>) -> f64 {
-    (a.transpose() * dual.kernel() * a).to_owned()
+/// L of the fit without demands: `Lambda/2 <a, T>`, since its residuals are Lambda a and `K a + b = T - Lambda a`.
+fn objective(dual: &Dual) -> f64 {
+    let (a, t) = (dual.a(), dual.target());
+    let column = |c: usize| a.col(c).transpose() * t.col(c);
+    dual.lambda() / 2.0 * (0..a.ncols()).map(column).sum::<f64>()
 }
 
 /// How far every row is from being met, at least 0 but for what inequalities have to spare.

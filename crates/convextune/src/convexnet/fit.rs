@@ -13,7 +13,7 @@ use convextune_solve::gated::{
 
 use super::gates::{Gates, enumerate, given as given_gates, sample};
 use super::path::{self, PathOptions};
-use super::table::{Encoder, Folds, Table, Target};
+use super::table::{Encoder, Fold, Folds, Table, Target};
 use super::{Bias, GateChoice, NetModel, NetOptions, NetReport, Network, adaptive, targets};
 use crate::error::Error;
 use crate::progress::Reporter;
@@ -81,6 +81,8 @@ pub fn inner_folds(data: &Data<'_>, options: &NetOptions) -> Result<Folds, Error
     let labels = encoder.labels(data.table, &data.train)?;
     let mut folds = Folds::stratified(&labels, FOLDS, options.seed);
     keep_single_rows(&mut folds, &labels);
+    let useful = |fold: &Fold| fold.train.len() >= 2 && !fold.test.is_empty();
+    folds.folds.retain(useful);
     for fold in &mut folds.folds {
         for row in fold.train.iter_mut().chain(&mut fold.test) {
             *row = data.train[*row];
@@ -89,25 +91,22 @@ pub fn inner_folds(data: &Data<'_>, options: &NetOptions) -> Result<Folds, Error
     Ok(folds)
 }
 
-/// Trains always on the only row of a class, without which the class would be unknown; leaves out folds with too few
-/// rows to train or to test on.
+/// Trains always on the only row of a class, without which the class would be unknown.
 fn keep_single_rows(folds: &mut Folds, labels: &Target) {
-    let alone = |row: &usize| match labels {
-        Target::Classes(of) => of.iter().filter(|c| **c == of[*row]).count() == 1,
-        Target::Values(_) => false,
+    let Target::Classes(of) = labels else {
+        return;
     };
+    let mut counts = vec![0; of.iter().max().map_or(0, |c| c + 1)];
+    of.iter().for_each(|c| counts[*c] += 1);
     for fold in &mut folds.folds {
         let (single, test) = fold
             .test
             .iter()
-            .partition::<Vec<usize>, _>(|row| alone(row));
+            .partition::<Vec<usize>, _>(|row| counts[of[**row]] == 1);
         fold.train.extend(single);
         fold.train.sort_unstable();
         fold.test = test;
     }
-    folds
-        .folds
-        .retain(|fold| fold.train.len() >= 2 && !fold.test.is_empty());
 }
 
 /// Training rows, encoded, with the gates of a program.

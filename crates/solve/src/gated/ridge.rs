@@ -17,15 +17,12 @@
 //! kernel `x's (pi - angle(x, s)) / (2 pi)` of a two-layer ReLU network whose first layer alone is trained, about
 //! its random beginning (Y. Cho, L. Saul, *Kernel methods for deep learning*, NIPS 2009: degree 0, times `x's`).
 
-use std::ops::ControlFlow;
-
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, get_global_parallelism};
 use rayon::prelude::*;
 
 use super::newton_solver::Reached;
-use super::working_set::Round;
-use super::{Activation, Column, Loss, Neuron, Patterns, Penalty, Problem, certify};
+use super::{Activation, Column, Loss, Neuron, Patterns, Penalty, Problem};
 use crate::dense::{centre, norm};
 use crate::error::SolveError;
 use crate::quadratic::{Intercept, KernelRidge};
@@ -47,10 +44,7 @@ pub(super) fn covers(problem: &Problem) -> bool {
 }
 
 /// Minimises a problem that [`covers`].
-pub(super) fn solve(
-    problem: &Problem,
-    observe: &(dyn Fn(Round) -> ControlFlow<()> + Sync),
-) -> Result<Reached, SolveError> {
+pub(super) fn solve(problem: &Problem) -> Result<Reached, SolveError> {
     let n = problem.matrix.samples() as f64;
     let bias = if problem.intercept {
         Intercept::Free
@@ -67,14 +61,11 @@ pub(super) fn solve(
         intercept.extend(ridge.bias(target, &dual)?);
         a.col_as_slice_mut(c).copy_from_slice(&dual);
     }
-    let neurons = weights(problem, &a);
-    let round = Round::from(certify(problem, &neurons, &intercept)?);
-    let interrupted = observe(round).is_break();
     Ok(Reached {
-        neurons,
+        neurons: weights(problem, &a),
         intercept,
-        rounds: vec![round],
-        interrupted,
+        rounds: Vec::new(),
+        interrupted: false,
     })
 }
 

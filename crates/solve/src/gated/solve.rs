@@ -44,7 +44,7 @@ pub fn solve(
     let reached = if newton_solver::decouples(problem) {
         newton_solver::solve(problem, options, warm, &observe)?
     } else if ridge::covers(problem) {
-        ridge::solve(problem, &observe)?
+        ridge::solve(problem)?
     } else {
         fista::solve(problem, options, warm, &observe)?
     };
