@@ -8,7 +8,8 @@ use common::gated::{Kind, random};
 use convextune_solve::faer::linalg::solvers::Solve;
 use convextune_solve::faer::{Mat, Scale, Side};
 use convextune_solve::gated::{
-    Activation, Loss, Penalty, Problem, SolveOptions, leading_lambda, solve,
+    Activation, GatedRidge, Loss, Patterns, Penalty, Problem, SolveOptions, cross_kernel,
+    leading_lambda, solve,
 };
 use convextune_solve::{Quiet, Status};
 use convextune_testkit::relative_error;
@@ -92,5 +93,52 @@ fn the_scale_of_lambda_is_the_largest_eigenvalue_nearly() {
         let found = leading_lambda(&problem).unwrap();
         let share = found / largest;
         assert!(share > 0.9 && share <= 1.0 + 1e-12, "{found} {largest}");
+    }
+}
+
+/// Without weights: objective, dual value, and the outputs on the samples and on others, are those of the weights.
+#[test]
+fn the_kernel_says_what_the_weights_say() {
+    for (outputs, intercept) in [(1, false), (3, true)] {
+        let mut problem = squared(outputs, intercept, 11);
+        let ridge = GatedRidge::new(&problem).unwrap().unwrap();
+        let x = Mat::from_fn(5, problem.matrix.features(), |s, j| {
+            ((3 * s + j) as f64).sin()
+        });
+        let gates = Mat::from_fn(x.ncols(), problem.matrix.gates(), |j, i| {
+            ((j + 5 * i) as f64).cos()
+        });
+        let on = Patterns::of(x.as_ref(), gates.as_ref());
+        let cross = cross_kernel(&problem, x.as_ref(), &on);
+        for lambda in [1.0, 1e-3] {
+            problem.lambda = lambda;
+            let options = SolveOptions::default();
+            let solution = solve(&problem, &options, &[], &mut Quiet).unwrap();
+            let point = ridge.point(lambda).unwrap();
+            let same = |a: f64, b: f64| assert!((a - b).abs() < 1e-9 * b.abs(), "{a} {b}");
+            same(point.objective, solution.certificate.objective);
+            same(point.dual_value, solution.certificate.dual_value);
+            let z = problem.outputs_at(&solution.neurons, &solution.intercept);
+            assert!((&point.outputs - &z).norm_l2() < 1e-9 * z.norm_l2());
+            let new = &cross * &point.a;
+            for s in 0..x.nrows() {
+                for c in 0..outputs {
+                    let of = |neuron: &&convextune_solve::gated::Neuron| {
+                        neuron.output == c && on.get(neuron.gate, s)
+                    };
+                    let by_weights: f64 = solution
+                        .neurons
+                        .iter()
+                        .filter(of)
+                        .map(|neuron| {
+                            (0..x.ncols())
+                                .map(|j| neuron.sign * neuron.weights[j] * x[(s, j)])
+                                .sum::<f64>()
+                        })
+                        .sum();
+                    assert!((new[(s, c)] - by_weights).abs() < 1e-9 * z.norm_l2());
+                }
+            }
+        }
     }
 }

@@ -112,12 +112,12 @@ fn keep_single_rows(folds: &mut Folds, labels: &Target) {
 /// Training rows, encoded, with the gates of a program.
 pub(super) struct Program {
     pub(super) options: NetOptions,
-    encoder: Encoder,
-    labels: Target,
+    pub(super) encoder: Encoder,
+    pub(super) labels: Target,
     /// `d x P`; the linear gate's column is zero.
-    vectors: Mat<f64>,
+    pub(super) vectors: Mat<f64>,
     exhaustive: bool,
-    problem: Problem,
+    pub(super) problem: Problem,
 }
 
 impl Program {
@@ -228,13 +228,13 @@ impl Program {
     }
 
     /// How wrong `network` is on the training rows.
-    pub(super) fn train_error(&self, network: &Network) -> f64 {
+    fn train_error(&self, network: &Network) -> f64 {
         let z = network.predict(self.problem.matrix.x());
         targets::error(z.as_ref(), &self.labels)
     }
 
     /// How wrong `network` is on other rows; `None` for none.
-    pub(super) fn test_error(
+    fn test_error(
         &self,
         network: &Network,
         table: &Table,

@@ -6,6 +6,7 @@
 //! ```
 
 mod adaptive;
+mod along;
 pub mod check;
 pub mod export;
 mod fit;

@@ -10,9 +10,10 @@
 use std::time::Instant;
 
 use convextune_solve::faer::Mat;
-use convextune_solve::gated::{self, Activation, Loss, Neuron, Penalty};
+use convextune_solve::gated::{self, Activation, Loss, Penalty};
 use serde::Serialize;
 
+use super::along::Along;
 use super::fit::{Data, Program};
 use super::table::{Encoder, Folds};
 use super::{Bias, GateChoice, NetModel, NetOptions, targets};
@@ -230,13 +231,10 @@ impl Validated {
                 target: data.target.clone(),
             };
             let mut program = Program::new(&part, options, given.clone())?;
-            let mut warm: Vec<Neuron> = Vec::new();
+            let mut along = Along::new(&mut program, Some((part.table, &part.test)))?;
+            let rough = ROUGH.max(options.tolerance);
             for (lambda, errors) in lambdas.iter().zip(&mut errors) {
-                let rough = ROUGH.max(options.tolerance);
-                let solution = program.solve(*lambda, rough, &warm, reporter)?;
-                let network = program.network(&solution);
-                errors.extend(program.test_error(&network, part.table, &part.test)?);
-                warm = solution.neurons;
+                errors.push(along.at(*lambda, rough, reporter)?.error);
                 reporter.advance(1);
             }
         }
@@ -272,34 +270,30 @@ impl Validated {
         reporter: &dyn Reporter,
     ) -> Result<(Vec<PathPoint>, NetModel), Error> {
         reporter.stage("path", self.lambdas.len() as u64);
-        let mut points = Vec::new();
-        let mut chosen = None;
-        let mut warm: Vec<Neuron> = Vec::new();
+        let tolerance = self.program.options.tolerance;
+        let mut along = Along::new(&mut self.program, None)?;
+        let (mut points, mut chosen) = (Vec::new(), None);
         for (k, lambda) in self.lambdas.iter().enumerate() {
             let start = Instant::now();
-            let tolerance = if k == self.best {
-                self.program.options.tolerance
+            let place = if k == self.best {
+                let solution = along.solution(*lambda, tolerance, reporter)?;
+                let place = along.place(&solution);
+                chosen = Some(along.model(data, solution, began.elapsed().as_secs_f64())?);
+                place
             } else {
-                ROUGH.max(self.program.options.tolerance)
+                along.at(*lambda, ROUGH.max(tolerance), reporter)?
             };
-            let solution = self.program.solve(*lambda, tolerance, &warm, reporter)?;
             let (mean, deviation) = moments(&self.errors[k]);
-            let network = self.program.network(&solution);
             points.push(PathPoint {
                 lambda: *lambda,
-                objective: solution.certificate.objective,
-                relative_duality_gap: solution.certificate.relative_duality_gap,
-                neurons: solution.neurons.len(),
+                objective: place.objective,
+                relative_duality_gap: place.relative_duality_gap,
+                neurons: place.neurons,
                 validation_error: mean,
                 validation_error_std: deviation,
-                train_error: self.program.train_error(&network),
+                train_error: place.error,
                 seconds: start.elapsed().as_secs_f64(),
             });
-            warm.clone_from(&solution.neurons);
-            if k == self.best {
-                let seconds = began.elapsed().as_secs_f64();
-                chosen = Some(self.program.model(data, solution, seconds)?);
-            }
             reporter.advance(1);
         }
         let none = || Error::Usage("a path needs at least one lambda".into());

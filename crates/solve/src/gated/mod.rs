@@ -56,7 +56,7 @@ pub use certificate::{certify, lambda_max};
 pub use loss::Loss;
 pub use matrix::{Column, GatedMatrix};
 pub use patterns::Patterns;
-pub use ridge::{MOST_SAMPLES, leading_lambda};
+pub use ridge::{GatedRidge, MOST_SAMPLES, RidgePoint, cross_kernel, leading_lambda};
 pub use solution::{Solution, SolveOptions};
 pub use solve::solve;
 

@@ -158,7 +158,8 @@ impl KernelRidge {
         self.intercept().project(target, self.classes)
     }
 
-    fn intercept(&self) -> Intercept {
+    /// Whether the bias is free.
+    pub fn intercept(&self) -> Intercept {
         if self.row_means.is_some() {
             Intercept::Free
         } else {
