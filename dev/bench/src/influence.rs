@@ -6,11 +6,13 @@ use convextune::finetune::{
     BackboneWeight, FitOptions, LqfFit, NoCheckpoints, TrainingSet, WeightDecay, error_rate,
     fit_lqf,
 };
-use convextune::influence::{Dual, Setting, posterior};
+use convextune::influence::{Curved, Dual, Setting, posterior};
 use convextune::job::Job;
+use convextune::linearize::CurvatureOptions;
 use convextune::model_file::Model;
 use convextune::samples::Samples;
 use convextune_solve::faer::Mat;
+use convextune_solve::quadratic::PcgOptions;
 use serde_json::json;
 
 use crate::study::{Lines, Place, options};
@@ -33,6 +35,9 @@ pub struct Args {
     /// Groups.
     #[arg(long, default_value_t = 3)]
     groups: usize,
+    /// Test images that `approximate` asks about, evenly spread.
+    #[arg(long, default_value_t = 64)]
+    queries: usize,
     /// Share of labels that are flipped.
     #[arg(long, default_value_t = 0.2)]
     flipped: f64,
@@ -45,6 +50,8 @@ pub struct Args {
 enum What {
     /// Changes of all test outputs with true fits without samples.
     Exact,
+    /// Changes of all test outputs by K-FAC and EKFAC alone with the exact ones.
+    Approximate,
     /// The order of suspected label errors with the labels that were flipped.
     Labels,
     /// Test errors of fits without the most, the least informative, or random samples.
@@ -85,15 +92,9 @@ impl<'a> Part<'a> {
         )?)
     }
 
-    /// The algebra of a fit.
-    fn posterior(
-        &self,
-        fit: &LqfFit,
-        options: &FitOptions,
-        queries: &Samples,
-    ) -> anyhow::Result<(Dual, convextune::influence::Queries)> {
+    fn setting(&self, fit: &LqfFit, options: &FitOptions) -> Setting {
         let classes = self.job.classes().len();
-        let setting = Setting {
+        Setting {
             network: fit.model.network.clone(),
             first_trainable: fit.model.first_trainable,
             copies: options.copies(classes),
@@ -103,7 +104,17 @@ impl<'a> Part<'a> {
             lambda: fit.record.lambda,
             scale: fit.record.backbone_scale,
             batch: options.batch,
-        };
+        }
+    }
+
+    /// The algebra of a fit.
+    fn posterior(
+        &self,
+        fit: &LqfFit,
+        options: &FitOptions,
+        queries: &Samples,
+    ) -> anyhow::Result<(Dual, convextune::influence::Queries)> {
+        let setting = self.setting(fit, options);
         let (linearised, dual) = posterior(&setting, self.samples()?, &self.labels, &Lines)?;
         let queries = dual.queries(linearised.cross_kernel(queries, &Lines)?)?;
         Ok((dual, queries))
@@ -140,6 +151,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let job = args.place.open()?;
     match args.what {
         What::Exact => exact(args, &job, &options),
+        What::Approximate => approximate(args, &job, &options),
         What::Labels => labels(args, &job, &options),
         What::Summary => summary(args, &job, &options),
     }
@@ -167,12 +179,7 @@ fn exact(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<()> {
     let (dual, queries) = whole.posterior(&fit, &options, test)?;
     let prepared = start.elapsed().as_secs_f64();
     let before = outputs(&fit, &model, test)?;
-    let mut groups: Vec<Vec<usize>> = drawn(n, args.samples, args.seed)
-        .into_iter()
-        .map(|i| vec![i])
-        .collect();
-    groups.extend((0..args.groups as u64).map(|g| drawn(n, n.div_ceil(10), args.seed + 1 + g)));
-    for group in groups {
+    for group in groups(args, n) {
         let start = Instant::now();
         let removal = dual.removed(&group)?;
         let predicted = dual.change(&queries, &removal);
@@ -193,6 +200,86 @@ fn exact(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<()> {
                 "refit_relative_gradient": part.record.certificate.relative_gradient_norm,
             })
         );
+    }
+    Ok(())
+}
+
+/// Single samples and groups of a tenth of `n`.
+fn groups(args: &Args, n: usize) -> Vec<Vec<usize>> {
+    let single = drawn(n, args.samples, args.seed)
+        .into_iter()
+        .map(|i| vec![i]);
+    let groups = (0..args.groups as u64).map(|g| drawn(n, n.div_ceil(10), args.seed + 1 + g));
+    single.chain(groups).collect()
+}
+
+fn approximate(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<()> {
+    let (test, _) = tested(job)?;
+    let asked = args.queries.min(test.len());
+    let test = &test.pick(
+        &(0..asked)
+            .map(|k| k * test.len() / asked)
+            .collect::<Vec<_>>(),
+    )?;
+    let n = job.train().len();
+    let whole = Part::of(job, (0..n).collect(), job.train_labels());
+    let fit = whole.fit(options)?;
+    let options = held(options, &fit);
+    let start = Instant::now();
+    let (dual, queries) = whole.posterior(&fit, &options, test)?;
+    let exact_seconds = start.elapsed().as_secs_f64();
+    let ways = [
+        ("kfac", 1, 1),
+        ("ekfac", 2, 1),
+        ("ekfac", 2, 5),
+        ("ekfac", 2, 500),
+        ("none", 0, 5),
+        ("none", 0, 500),
+    ];
+    for (name, passes, iterations) in ways {
+        let start = Instant::now();
+        let curvature = (passes > 0).then_some(CurvatureOptions {
+            probes: 1,
+            seed: options.seed,
+            rescale: passes > 1,
+        });
+        let effort = PcgOptions {
+            tolerance: 1e-3,
+            max_iterations: iterations,
+        };
+        let setting = whole.setting(&fit, &options);
+        let how = (curvature, effort);
+        let curved = Curved::new(&setting, whole.samples()?, dual.residuals(), how, &Lines)?;
+        let asked = curved.directions(test, &Lines)?;
+        let prepared = start.elapsed().as_secs_f64();
+        for group in groups(args, n) {
+            let exact = dual.change(&queries, &dual.removed(&group)?);
+            let own = curved.own_directions(&group, &Lines)?;
+            let left_out = curved.left_out(&group, &own)?;
+            let q = dual.rows();
+            let mut found = Mat::zeros(test.len(), exact.ncols());
+            let weights = curved.between(&own, &asked);
+            for x in 0..test.len() {
+                let change = curved.change(&weights.subcols(x * q, q).to_owned(), &left_out);
+                change
+                    .into_iter()
+                    .enumerate()
+                    .for_each(|(c, v)| found[(x, c)] = v);
+            }
+            let leverage = curved.between(&own, &own)[(0, 0)];
+            println!(
+                "{}",
+                json!({
+                    "what": "approximate", "by": name, "iterations": asked.iterations, "folder": args.place.folder, "overrides": args.fit,
+                    "left_out": group.len(), "sample": group[0], "train": n, "queries": test.len(),
+                    "correlation": correlation(&found, &exact),
+                    "relative_error": (&found - &exact).norm_l2() / exact.norm_l2(),
+                    "leverage": leverage, "true_leverage": 1.0 - dual.lambda() * dual.inverse()[(group[0] * q, group[0] * q)],
+                    "residual": asked.residuals.iter().sum::<f64>() / asked.residuals.len() as f64,
+                    "prepare_seconds": prepared, "exact_seconds": exact_seconds,
+                })
+            );
+        }
     }
     Ok(())
 }

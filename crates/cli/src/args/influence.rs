@@ -14,10 +14,11 @@ Examples:
   convextune explain flowers.safetensors new/one.jpg
   convextune explain flowers.safetensors new/one.jpg --class tulip --top 5
   convextune explain flowers.safetensors new/*.jpg --photos moved/photos --json
+  convextune explain many.safetensors new/one.jpg --fast
 
 For every picture the training images that pushed the score of the predicted class up, and those that
 pushed it down. An effect is the score less the score that the model has when it is fitted without
-that image: exact, not an estimate. The model must be of the methods lqf or lqf-fc.")]
+that image: exact, not an estimate, unless you ask for --fast. The model must be of the methods lqf or lqf-fc.")]
 pub struct ExplainArgs {
     /// A model that `convextune fit` wrote
     pub model: PathBuf,
@@ -33,6 +34,9 @@ pub struct ExplainArgs {
     /// The class whose score to explain [default: the predicted one]
     #[arg(long, value_name = "NAME")]
     pub class: Option<String>,
+    /// Approximate effects by the curvature (EKFAC), for many thousand training images; the residual says how roughly
+    #[arg(long)]
+    pub fast: bool,
     /// How images are read.
     #[command(flatten)]
     pub read: ReadArgs,

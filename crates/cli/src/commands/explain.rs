@@ -1,16 +1,14 @@
 //! `convextune explain`.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
-use convextune::finetune::predicted;
-use convextune::influence::{Posterior, Queries, quadratic_model};
+use convextune::influence::{Effect, Explainer, Explanation, Trained, quadratic_model};
 use convextune::job::ReadOptions;
 use convextune::model_file::Model;
+use convextune::progress::Reporter;
 use convextune_model::images::{Item, list_images};
-use convextune_solve::faer::Mat;
 use serde::Serialize;
 
 use super::{note_seen, note_skipped, open, unlabelled};
@@ -38,18 +36,6 @@ struct Influence<'a> {
     residual: f64,
 }
 
-/// A picture and what made its scores.
-struct Explained<'a> {
-    photo: &'a Path,
-    /// Scores of all classes at the minimum.
-    scores: Vec<f64>,
-    logit: usize,
-    /// Those that pushed the score up, the strongest first.
-    up: Vec<Influence<'a>>,
-    /// Those that pushed it down, the strongest first.
-    down: Vec<Influence<'a>>,
-}
-
 /// Explains predictions by training images.
 pub fn run(args: &ExplainArgs) -> Result<()> {
     let reporter = Terminal::new(args.run.quiet, 1e-3);
@@ -59,32 +45,44 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
         cache_memory: args.read.cache_memory,
     };
     let model = quadratic_model(&args.model)?;
-    let logit = args.class.as_deref().map(|name| class(&model, name));
-    let logit = logit.transpose()?;
-    let posterior = Posterior::of(model, &read, &reporter)?;
-    let opened = open(posterior.model(), unlabelled(images), args.read, &reporter)?;
-    let queries = posterior.queries(&opened.samples, &reporter)?;
+    let asked = args.class.as_deref().map(|name| class(&model, name));
+    let asked = asked.transpose()?;
+    let explainer = Explainer::of(model, args.fast, &read, &reporter)?;
+    let trained = explainer.trained();
+    let opened = open(trained.model(), unlabelled(images), args.read, &reporter)?;
+    let explained = explainer.explain(&opened.samples, asked, args.top, &reporter)?;
     reporter.finish();
     note_skipped(&opened.skipped, &reporter);
-    note_seen(&posterior, &reporter);
-    let mut residuals = BTreeMap::new();
-    let mut explained = Vec::new();
-    for (x, item) in opened.items.iter().enumerate() {
-        explained.push(explain(
-            (&posterior, &queries),
-            (x, item),
-            logit,
-            args.top,
-            &mut residuals,
-        ));
-    }
+    note_seen(trained, &reporter);
+    let lists: Vec<Lists<'_>> = opened
+        .items
+        .iter()
+        .zip(&explained)
+        .map(|(item, explanation)| Lists::new(trained, item, explanation))
+        .collect();
+    note_approximate(&lists, &reporter);
     if args.run.json {
-        let lists = explained.into_iter();
+        let lists = lists.into_iter();
         let all: Vec<Influence<'_>> = lists.flat_map(|e| e.up.into_iter().chain(e.down)).collect();
         return print_json(&all);
     }
-    let texts: Vec<String> = explained.iter().map(|e| text(&posterior, e)).collect();
+    let texts: Vec<String> = lists.iter().map(|lists| text(trained, lists)).collect();
     print(&texts.join("\n"))
+}
+
+/// Says it where effects are not exact.
+fn note_approximate(lists: &[Lists<'_>], reporter: &dyn Reporter) {
+    let all = lists
+        .iter()
+        .flat_map(|lists| lists.up.iter().chain(&lists.down));
+    let inexact = all.filter(|influence| !influence.exact).map(|i| i.residual);
+    let worst = inexact.fold(0.0, f64::max);
+    if worst > 0.0 {
+        reporter.note(&format!(
+            "these effects are approximate: the linear systems behind them were solved to a relative residual of \
+             {worst:.1e}, with EKFAC as preconditioner"
+        ));
+    }
 }
 
 /// Index of a class by name.
@@ -98,52 +96,44 @@ fn class(model: &Model, name: &str) -> Result<usize> {
     })
 }
 
-/// Query `x`, with the samples that moved it most.
-fn explain<'a>(
-    (posterior, queries): (&'a Posterior, &Queries),
-    (x, item): (usize, &'a Item),
-    logit: Option<usize>,
-    top: usize,
-    residuals: &mut BTreeMap<usize, f64>,
-) -> Explained<'a> {
-    let header = &posterior.model().header;
-    let (dual, alpha) = (posterior.dual(), header.options.alpha);
-    let logit = logit.unwrap_or_else(|| predicted(&queries.outputs, x));
-    let effects = dual.effects(queries, x);
-    let mut order: Vec<usize> = (0..dual.samples()).collect();
-    order.sort_by(|i, j| effects[(*j, logit)].total_cmp(&effects[(*i, logit)]));
-    let mut influence = |i: &usize| Influence {
-        photo: &item.path,
-        logit: &header.classes[logit],
-        sample: &posterior.items()[*i].name,
-        class: &header.classes[posterior.labels()[*i]],
-        effect: row(&effects, *i, alpha),
-        exact: true,
-        residual: *residuals
-            .entry(*i)
-            .or_insert_with(|| dual.residual_without(*i)),
-    };
-    let effect = |i: &usize| effects[(*i, logit)];
-    let ups = order.iter().filter(|i| effect(i) > 0.0).take(top);
-    let up = ups.map(&mut influence).collect();
-    let downs = order.iter().rev().filter(|i| effect(i) < 0.0).take(top);
-    let down = downs.map(&mut influence).collect();
-    Explained {
-        photo: &item.path,
-        scores: row(&queries.outputs, x, alpha),
-        logit,
-        up,
-        down,
+/// A picture and what made its scores.
+struct Lists<'a> {
+    photo: &'a Path,
+    /// Scores of all classes at the minimum.
+    scores: Vec<f64>,
+    class: usize,
+    /// Those that pushed the score up, the strongest first.
+    up: Vec<Influence<'a>>,
+    /// Those that pushed it down, the strongest first.
+    down: Vec<Influence<'a>>,
+}
+
+impl<'a> Lists<'a> {
+    fn new(trained: &'a Trained, item: &'a Item, explanation: &Explanation) -> Self {
+        let header = &trained.model().header;
+        let units = |values: &[f64]| values.iter().map(|f| f / header.options.alpha).collect();
+        let influence = |effect: &Effect| Influence {
+            photo: &item.path,
+            logit: &header.classes[explanation.class],
+            sample: &trained.items()[effect.sample].name,
+            class: &header.classes[trained.labels()[effect.sample]],
+            effect: units(&effect.change),
+            exact: effect.exact,
+            residual: effect.residual,
+        };
+        Self {
+            photo: &item.path,
+            scores: units(&explanation.outputs),
+            class: explanation.class,
+            up: explanation.up.iter().map(influence).collect(),
+            down: explanation.down.iter().map(influence).collect(),
+        }
     }
 }
 
-fn row(m: &Mat<f64>, i: usize, unit: f64) -> Vec<f64> {
-    m.row(i).iter().map(|f| f / unit).collect()
-}
-
-fn text(posterior: &Posterior, e: &Explained<'_>) -> String {
-    let classes = &posterior.model().header.classes;
-    let (name, score) = (&classes[e.logit], e.scores[e.logit]);
+fn text(trained: &Trained, e: &Lists<'_>) -> String {
+    let classes = &trained.model().header.classes;
+    let (name, score) = (&classes[e.class], e.scores[e.class]);
     let mut text = format!("{}: {name} {score:.3}\n", e.photo.display());
     for (direction, list) in [("up", &e.up), ("down", &e.down)] {
         let mut rows = vec![vec![
@@ -156,8 +146,8 @@ fn text(posterior: &Posterior, e: &Explained<'_>) -> String {
             vec![
                 format!("  {}", i.sample),
                 i.class.to_owned(),
-                format!("{:+.4}", i.effect[e.logit]),
-                format!("{:.4}", score - i.effect[e.logit]),
+                format!("{:+.4}", i.effect[e.class]),
+                format!("{:.4}", score - i.effect[e.class]),
             ]
         }));
         let _ = write!(text, "{}", columns(&rows, &[2, 3]));

@@ -21,7 +21,7 @@ mod update;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use convextune::influence::Posterior;
+use convextune::influence::Trained;
 use convextune::job::decode;
 use convextune::model_file::Model;
 use convextune::progress::Reporter;
@@ -81,8 +81,8 @@ fn unlabelled(paths: Vec<PathBuf>) -> Vec<Item> {
 }
 
 /// Says it where the head itself has seen labels.
-fn note_seen(posterior: &Posterior, reporter: &dyn Reporter) {
-    let (all, honest) = (posterior.items().len(), posterior.honest().len());
+fn note_seen(trained: &Trained, reporter: &dyn Reporter) {
+    let (all, honest) = (trained.items().len(), trained.honest().len());
     if honest < all {
         reporter.note(&format!(
             "the head at which the network is linearised was fitted on {} of the {all} images: for              them the figures are those of a fit that keeps this head, which has seen their labels;              `--head-init common` or `random` has seen none",

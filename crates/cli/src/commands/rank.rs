@@ -51,7 +51,7 @@ pub fn run(args: &RankArgs) -> Result<()> {
     };
     let posterior = Posterior::load(&args.model, &read, &reporter)?;
     if args.by != By::Duplicates && args.by != By::Uncertainty {
-        note_seen(&posterior, &reporter);
+        note_seen(posterior.trained(), &reporter);
     }
     let mut ranked = match args.by {
         By::Informativeness => informativeness(&posterior, args, &reporter)?,
@@ -106,7 +106,11 @@ fn informativeness(
     let dual = posterior.dual();
     let mut scores = vec![0.0; dual.samples()];
     let mut asked = 0;
-    for part in posterior.held_out().chunks(posterior.most_queries()) {
+    for part in posterior
+        .trained()
+        .held_out()
+        .chunks(posterior.most_queries())
+    {
         let opened = open(posterior.model(), part.to_vec(), args.read, reporter)?;
         let queries = posterior.queries(&opened.samples, reporter)?;
         note_skipped(&opened.skipped, reporter);

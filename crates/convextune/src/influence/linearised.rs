@@ -160,7 +160,11 @@ impl Linearised {
     }
 
     /// The outputs of the frozen stages, where there are any.
-    fn frozen(&self, samples: &Samples, reporter: &dyn Reporter) -> Result<Option<Samples>, Error> {
+    pub(super) fn frozen(
+        &self,
+        samples: &Samples,
+        reporter: &dyn Reporter,
+    ) -> Result<Option<Samples>, Error> {
         let Some(prefix) = &self.prefix else {
             return Ok(None);
         };
@@ -197,6 +201,11 @@ impl Linearised {
         self.work.get()
     }
 
+    /// Some of the training samples, after the frozen stages.
+    pub(super) fn pick(&self, chosen: &[usize]) -> Result<Samples, Error> {
+        self.samples.pick(chosen)
+    }
+
     /// Keeps the training samples for which `keep` is true, in their order.
     ///
     /// # Panics
@@ -205,7 +214,8 @@ impl Linearised {
         self.samples.retain(keep);
     }
 
-    fn over<'a>(
+    /// The linearisation over samples that have been through the frozen stages.
+    pub(super) fn over<'a>(
         &'a self,
         samples: &'a Samples,
         reporter: &'a dyn Reporter,

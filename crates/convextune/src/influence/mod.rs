@@ -3,7 +3,8 @@
 //! A model that minimises a quadratic problem is linear in its targets, so that leaving a sample or
 //! a group out, and its effect on every output, come in closed form from one matrix: no fit is done
 //! again and nothing is approximated ([`dual`]). [`Posterior`] joins that algebra to a model file and
-//! its training images, which it finds again and checks to the byte.
+//! its training images, which it finds again and checks to the byte ([`Trained`]). Where there are too many
+//! images for the matrix, or an approximation will do, products with the Jacobian take its place ([`Curved`]).
 //!
 //! The head matters. One that has not seen the labels ([`HeadInit::Common`], [`HeadInit::Random`],
 //! and the head of `lqf-fc`, which starts at zero) makes the answers those of a model fitted anew; one
@@ -13,43 +14,45 @@
 //! [`HeadInit::Common`]: crate::finetune::HeadInit::Common
 //! [`HeadInit::Random`]: crate::finetune::HeadInit::Random
 
+mod curved;
 pub mod dual;
+mod explanation;
 mod linearised;
 mod queries;
 mod scores;
 #[cfg(test)]
 mod tests;
+mod trained;
 
 use std::path::Path;
 
-use convextune_model::images::{ImageSource, Item};
+use convextune_model::images::Item;
 use convextune_solve::faer::Mat;
 
 use crate::error::Error;
 use crate::finetune::features::targets;
-use crate::finetune::{LARGEST_COMMON, LARGEST_KERNEL, error_rate, honest_samples};
-use crate::job::{ReadOptions, decode, read};
+use crate::finetune::{LARGEST_COMMON, LARGEST_KERNEL, error_rate};
+use crate::job::ReadOptions;
 use crate::model_file::{Model, is_convex_network};
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
+pub use curved::{Curved, Directions};
 pub use dual::{Dual, Removal};
+pub use explanation::{CurvedPosterior, Effect, Explainer, Explanation};
 use linearised::check_quadratic;
 pub(crate) use linearised::head_has_seen_labels;
 pub use linearised::{Linearised, Setting, check_unconstrained};
 pub use queries::{Joint, Queries};
 pub use scores::{Nearest, Suspicion};
+pub use trained::Trained;
 
 /// Entries of a matrix between training images and queries, at most.
 const QUERY_ENTRIES: usize = 1 << 26;
 
 /// A fitted model together with its training images and the inverse of its Hessian.
 pub struct Posterior {
-    model: Model,
-    items: Vec<Item>,
-    held_out: Vec<Item>,
-    labels: Vec<usize>,
-    cache_memory: usize,
+    trained: Trained,
     linearised: Linearised,
     dual: Dual,
 }
@@ -82,39 +85,33 @@ impl Posterior {
             ));
         }
         check_size(&setting, model.header.report.train_samples)?;
-        let found = read(&model.header, options, reporter)?;
-        let (items, labels) = (found.train.items().to_vec(), found.train.labels());
-        let samples = Samples::images(found.train);
-        let (linearised, dual) = posterior(&setting, samples, &labels, reporter)?;
+        let (trained, samples) = Trained::find(model, options, reporter)?;
+        let (linearised, dual) = posterior(&setting, samples, trained.labels(), reporter)?;
         Ok(Self {
-            model,
-            items,
-            held_out: found.held_out,
-            labels,
-            cache_memory: options.cache_memory,
+            trained,
             linearised,
             dual,
         })
     }
 
+    /// The model and its training images.
+    pub fn trained(&self) -> &Trained {
+        &self.trained
+    }
+
     /// The model.
     pub fn model(&self) -> &Model {
-        &self.model
+        self.trained.model()
     }
 
     /// The training images, in the order of the rows of every matrix here.
     pub fn items(&self) -> &[Item] {
-        &self.items
+        self.trained.items()
     }
 
     /// Their labels: indices into the model's classes.
     pub fn labels(&self) -> &[usize] {
-        &self.labels
-    }
-
-    /// The images that the fit held out by the folder's rule; may be empty.
-    pub fn held_out(&self) -> &[Item] {
-        &self.held_out
+        self.trained.labels()
     }
 
     /// The linearised network over the training images.
@@ -129,36 +126,7 @@ impl Posterior {
 
     /// Share of training images that the fit without them gets wrong.
     pub fn leave_one_out_error(&self) -> f64 {
-        error_rate(&self.dual.leave_one_out(), &self.labels)
-    }
-
-    /// Training images whose labels w0 has not seen, sorted: for them leaving out is exact for the
-    /// whole model, for the others only for the fit that keeps the head.
-    /// None where a head that has seen labels was kept while the training images changed: which it
-    /// has seen is then not known.
-    pub fn honest(&self) -> Vec<usize> {
-        let seen = head_has_seen_labels(&self.model.header.options);
-        if seen && self.model.header.training_images.is_some() {
-            return Vec::new();
-        }
-        if seen {
-            let classes = self.model.header.classes.len();
-            honest_samples(&self.labels, classes, &self.model.header.options)
-        } else {
-            (0..self.labels.len()).collect()
-        }
-    }
-
-    /// Decodes images as the model wants them.
-    ///
-    /// # Errors
-    /// When an image cannot be read.
-    pub fn read(&self, items: Vec<Item>, reporter: &dyn Reporter) -> Result<Samples, Error> {
-        let transform = self.model.header.transform.clone();
-        reporter.stage("images", items.len() as u64);
-        let mut source = ImageSource::new(items, transform, self.cache_memory, false);
-        decode(&mut source, reporter)?;
-        Ok(Samples::images(source))
+        error_rate(&self.dual.leave_one_out(), self.labels())
     }
 
     /// Images to ask about: what every training image weighs in their outputs, their covariance,

@@ -1,6 +1,6 @@
 //! Kronecker-factored curvature of the squared loss, J'J, block by block.
 //!
-//! Target-free: the output probes are v ~ N(0, I_C) with E[v v'] = I, so the factors estimate the
+//! Target-free: the output probes are v in {-1, 1}^C with E[v v'] = I, so the factors estimate the
 //! Gauss-Newton matrix, not the residual-weighted empirical Fisher matrix.
 //!
 //! For a convolution with T output positions, a the patch (a 1 appended when there is a bias) and
@@ -191,13 +191,14 @@ impl Linearization<'_> {
     }
 }
 
-/// Writes probe `j` of sample `i`: standard normal numbers.
+/// Writes probe `j` of sample `i`: signs, whose squares are 1 (for one output the curvature is then exact).
 fn probe(seed: u64, (i, j): (usize, usize), g: &mut [f32]) {
     let mut rng = Rng::new(
         seed.wrapping_add((i as u64) << 20).wrapping_add(j as u64),
         "probe",
     );
-    g.iter_mut().for_each(|g| *g = rng.normal() as f32);
+    let sign = |negative: bool| if negative { -1.0 } else { 1.0 };
+    g.iter_mut().for_each(|g| *g = sign(rng.normal() < 0.0));
 }
 
 /// The weight gradients of all samples and directions of a layer, one by one.

@@ -65,7 +65,7 @@ impl Gathered<'_> {
         let mut found = Vec::new();
         for part in wrong.chunks(posterior.most_queries()) {
             let items = part.iter().map(|(i, ..)| test.items[*i].clone());
-            let samples = posterior.read(items.collect(), reporter)?;
+            let samples = posterior.trained().read(items.collect(), reporter)?;
             let queries = posterior.queries(&samples, reporter)?;
             for (x, (i, taken, _)) in part.iter().enumerate() {
                 let (effects, truth) =
