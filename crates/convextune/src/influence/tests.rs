@@ -1,5 +1,6 @@
 //! Leaving out against fitting again, in f64 against the dense primal and in f32 against the fit.
 
+mod curved;
 mod refit;
 
 use convextune_model::graph::Network;

@@ -30,7 +30,7 @@ fn labels(kept: &[usize]) -> Vec<usize> {
     kept.iter().map(|i| (i * i) % CLASSES).collect()
 }
 
-fn options(head_init: HeadInit, keep_f0: bool) -> FitOptions {
+pub(super) fn options(head_init: HeadInit, keep_f0: bool) -> FitOptions {
     FitOptions {
         head_init,
         keep_f0,
@@ -42,7 +42,7 @@ fn options(head_init: HeadInit, keep_f0: bool) -> FitOptions {
     }
 }
 
-fn fit(kept: &[usize], options: &FitOptions) -> LqfFit {
+pub(super) fn fit(kept: &[usize], options: &FitOptions) -> LqfFit {
     let picked = samples(N + QUERIES).pick(kept).unwrap();
     let data = TrainingSet {
         samples: &picked,
@@ -66,12 +66,12 @@ fn asked(fit: &LqfFit) -> Vec<f64> {
     (0..ju.len()).map(output).collect()
 }
 
-fn queries() -> Samples {
+pub(super) fn queries() -> Samples {
     let all: Vec<usize> = (N..N + QUERIES).collect();
     samples(N + QUERIES).pick(&all).unwrap()
 }
 
-fn setting(fit: &LqfFit, options: &FitOptions) -> Setting {
+pub(super) fn setting(fit: &LqfFit, options: &FitOptions) -> Setting {
     Setting {
         network: fit.model.network.clone(),
         first_trainable: fit.model.first_trainable,
@@ -85,7 +85,7 @@ fn setting(fit: &LqfFit, options: &FitOptions) -> Setting {
     }
 }
 
-fn of(setting: &Setting) -> (Linearised, Dual) {
+pub(super) fn of(setting: &Setting) -> (Linearised, Dual) {
     let all: Vec<usize> = (0..N).collect();
     let picked = samples(N + QUERIES).pick(&all).unwrap();
     posterior(setting, picked, &labels(&all), &Silent).unwrap()
