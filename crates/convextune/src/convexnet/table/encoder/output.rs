@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, check_size, not_a_number};
+use super::{Scale, check_commas, check_size, not_a_number};
 use crate::convexnet::Task;
 use crate::convexnet::table::cell::{Cell, listed, ordered, shown};
 use crate::convexnet::table::{Table, Target};
@@ -38,7 +38,10 @@ impl Output {
         let cells = Labels::new(table, rows, column)?;
         let task = match task {
             Some(task) => task,
-            None => cells.task(notes),
+            None => {
+                check_commas(&cells.cells).map_err(|(i, reason)| cells.error(i, &reason))?;
+                cells.task(notes)
+            }
         };
         match task {
             Task::Classification => cells.classes().map(Self::Classes),
