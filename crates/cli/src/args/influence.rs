@@ -15,8 +15,8 @@ Examples:
   convextune explain flowers.safetensors new/one.jpg --class tulip --top 5
   convextune explain flowers.safetensors new/*.jpg --photos moved/photos --json
 
-For every picture the training images that pushed the score of the predicted class up, and those that
-pushed it down. An effect is the score less the score that the model has when it is fitted without
+For every picture the training images that pushed the score of the predicted class up, and those that \
+pushed it down. An effect is the score less the score that the model has when it is fitted without \
 that image: exact, not an estimate. The model must be of the methods lqf or lqf-fc.")]
 pub struct ExplainArgs {
     /// A model that `convextune fit` wrote
@@ -64,7 +64,7 @@ Examples:
   convextune rank flowers.safetensors photos/ --by informativeness --json
   convextune rank flowers.safetensors unlabelled/ --by uncertainty --top 50
 
-FOLDER is the one that the model was fitted on; for `uncertainty` any folder of images. All scores are
+FOLDER is the one that the model was fitted on; for `uncertainty` any folder of images. All scores are \
 exact. The largest comes first.")]
 pub struct RankArgs {
     /// A model that `convextune fit` wrote
