@@ -31,7 +31,7 @@ fn wrong_usage() {
         &[
             case("nn", "a command is missing"),
             case("nn train data.csv", "unrecognized subcommand + train"),
-            case("nn fit data.csv", "--target"),
+            case("nn fit data.csv", "--target + .npy file f1, f2"),
             case("nn fit --target class", "TABLE"),
             case(&good("--task ranking"), "--task + classification"),
             case(&good("--activation tanh"), "--activation + relu"),
@@ -180,8 +180,11 @@ fn folds_and_gates_that_cannot_be_used() {
     place.write("odd.txt", "0 1 2\n3 4\n5\n");
     place.write("words.txt", "train\ntest\n");
     place.write("first.txt", "0 1 2 3\n4 5\n");
-    let rare: String = (0..20).map(|i| format!("{i},{}\n", i % 2)).collect();
-    place.write("rare.csv", &format!("a,class\n{rare}20,rare\n"));
+    let rare: Vec<String> = (0..20).map(|i| format!("{i},{}", i % 2)).collect();
+    place.write(
+        "rare.csv",
+        &format!("a,class\n{}\n20,rare\n", rare.join("\n")),
+    );
     place.write("rare.txt", "0 1 2 3 20\n4 5\n0 1 2 3\n4 20 5\n");
     fs::write(place.path("short.npy"), npy(3, 1, &[1.0; 3])).unwrap();
     fs::write(place.path("nan.npy"), npy(8, 2, &[f64::NAN; 16])).unwrap();

@@ -67,10 +67,10 @@ pub fn run(args: &NetPredictArgs) -> Result<()> {
     }
     if let Some(error) = error {
         reporter.note(&format!(
-            "the table holds the target: {} {} on {} rows",
-            summary::measure(&model.header.encoder),
+            "the table holds the target: error {} on {} rows, {}",
             summary::error(error, model.header.encoder.task()),
-            rows.len()
+            rows.len(),
+            summary::measure(&model.header.encoder)
         ));
     }
     match args.output {

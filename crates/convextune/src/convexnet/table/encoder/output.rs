@@ -36,12 +36,11 @@ impl Output {
         notes: &mut Vec<String>,
     ) -> Result<Self, Error> {
         let cells = Labels::new(table, rows, column)?;
-        let task = match task {
-            Some(task) => task,
-            None => {
-                check_commas(&cells.cells).map_err(|(i, reason)| cells.error(i, &reason))?;
-                cells.task(notes)
-            }
+        let task = if let Some(task) = task {
+            task
+        } else {
+            check_commas(&cells.cells).map_err(|(i, reason)| cells.error(i, &reason))?;
+            cells.task(notes)
         };
         match task {
             Task::Classification => cells.classes().map(Self::Classes),
