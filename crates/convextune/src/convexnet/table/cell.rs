@@ -56,6 +56,29 @@ pub(super) fn has_commas(text: &str) -> bool {
     decimal || whole.contains(',') && groups(whole) && is_number(&text.replace(',', ""))
 }
 
+/// That the texts of a column are not all numbers written with commas, which would be taken for categories.
+///
+/// # Errors
+/// The first one's index, and the reason.
+pub(super) fn check_commas(cells: &[Cell<'_>]) -> Result<(), (usize, String)> {
+    let mut texts = cells.iter().enumerate().filter_map(|(i, cell)| match cell {
+        Cell::Text(text) => Some((i, *text)),
+        _ => None,
+    });
+    let Some((first, text)) = texts.next() else {
+        return Ok(());
+    };
+    if !has_commas(text) || texts.any(|(_, text)| !has_commas(text)) {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} is a number with a comma, as are all the texts of its column: write decimal points, and thousands \
+         without commas; categories as words",
+        shown(text)
+    );
+    Err((first, reason))
+}
+
 /// Names of categories, numbers first and ascending, then texts.
 pub(super) fn ordered(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut names: Vec<String> = names.into_iter().collect();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Feature, Part, Scale, check_commas, check_size, not_a_number};
+use super::{Feature, Part, Scale, check_size, not_a_number};
 use crate::convexnet::table::Table;
-use crate::convexnet::table::cell::{Cell, listed, ordered};
+use crate::convexnet::table::cell::{Cell, check_commas, listed, ordered};
 use crate::error::Error;
 
 /// Texts among a majority of numbers are categories if there are no more different cells than these.

@@ -358,29 +358,6 @@ fn not_a_number(text: &str) -> String {
     format!("{} is not a number: {hint}", shown(text))
 }
 
-/// That the texts of a column are not all numbers written with commas, which would be taken for categories.
-///
-/// # Errors
-/// The first one's index, and the reason.
-fn check_commas(cells: &[Cell<'_>]) -> Result<(), (usize, String)> {
-    let mut texts = cells.iter().enumerate().filter_map(|(i, cell)| match cell {
-        Cell::Text(text) => Some((i, *text)),
-        _ => None,
-    });
-    let Some((first, text)) = texts.next() else {
-        return Ok(());
-    };
-    if !has_commas(text) || texts.any(|(_, text)| !has_commas(text)) {
-        return Ok(());
-    }
-    let reason = format!(
-        "{} is a number with a comma, as are all the texts of its column: write decimal points, and thousands \
-         without commas; categories as words",
-        shown(text)
-    );
-    Err((first, reason))
-}
-
 fn unknown_target(table: &Table, target: &str) -> Error {
     if table.is_positional() {
         return table.error(format!(

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, check_commas, check_size, not_a_number};
+use super::{Scale, check_size, not_a_number};
 use crate::convexnet::Task;
-use crate::convexnet::table::cell::{Cell, listed, ordered, shown};
+use crate::convexnet::table::cell::{Cell, check_commas, listed, ordered, shown};
 use crate::convexnet::table::{Table, Target};
 use crate::error::Error;
 
