@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use clap::error::ErrorKind;
 use convextune_model::images::ImagesError;
 
 /// The command line asks for something that cannot be.
@@ -64,7 +65,7 @@ pub fn one_line(text: &str) -> String {
 
 /// The sentence of a parse error, without its decoration and usage lines.
 pub fn parse_error(error: &clap::Error) -> String {
-    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "say what to do: a command is missing (see --help)".into();
     }
     let text = error.render().to_string();
@@ -74,7 +75,13 @@ pub fn parse_error(error: &clap::Error) -> String {
         .filter(|p| !decoration.iter().any(|d| p.starts_with(d)));
     let text = one_line(&paragraphs.collect::<Vec<_>>().join("; "));
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    format!("{text} (see --help)")
+    let hint = match error.kind() {
+        ErrorKind::MissingRequiredArgument if text.contains("--target") => {
+            "; --target names the column to predict, in a .npy file f1, f2, ... by its place"
+        }
+        _ => "",
+    };
+    format!("{text}{hint} (see --help)")
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@ mod common;
 
 use std::fs;
 
-use common::cases::{case, check, fit_model};
+use common::cases::{case, check};
 use common::tables::npy;
-use common::{Place, listing, text};
-use convextune_model::weights::{read_safetensors_with_metadata, write_safetensors};
+use common::{Place, listing};
 
 /// A fit that would succeed.
 const GOOD: &str = "nn fit data.csv --target class --lambda 0.01 -o out.safetensors";
@@ -32,7 +31,7 @@ fn wrong_usage() {
         &[
             case("nn", "a command is missing"),
             case("nn train data.csv", "unrecognized subcommand + train"),
-            case("nn fit data.csv", "--target"),
+            case("nn fit data.csv", "--target + .npy file f1, f2"),
             case("nn fit --target class", "TABLE"),
             case(&good("--task ranking"), "--task + classification"),
             case(&good("--activation tanh"), "--activation + relu"),
@@ -112,6 +111,9 @@ fn tables_that_cannot_be_learned_from() {
     let numbers: Vec<String> = (0..30).map(|i| format!("{i},{}", i % 2)).collect();
     let numbers = format!("x,class\n{}\n", numbers.join("\n"));
     place.write("stray.csv", &numbers.replace("7,1", "seven,1"));
+    let commas: Vec<String> = (0..30).map(|i| format!("\"{i},5\",{}", i % 2)).collect();
+    place.write("commas.csv", &format!("x,class\n{}\n", commas.join("\n")));
+    fs::write(place.path("m.npy"), npy(4, 3, &[1.0; 12])).unwrap();
     place.write("level.csv", "a,price\n1,5.5\n2,5.5\n3,5.5\n");
     fs::write(place.path("binary.csv"), b"a,b\0\x01\x02").unwrap();
     fs::write(place.path("sheet.xlsx"), b"PK\x03\x04rest").unwrap();
@@ -138,6 +140,11 @@ fn tables_that_cannot_be_learned_from() {
             ),
             case(&fit("nan.csv"), "line 5 + `class` + target is missing"),
             case(&fit("stray.csv"), "line 9 + `x` + `seven` is not a number"),
+            case(
+                &fit("commas.csv"),
+                "commas.csv: row 1 (line 2), column `x`: `0,5` + write decimal points",
+            ),
+            case(&fit("m.npy"), "m.npy + no column `class` + called f1 to f3"),
             case(&fit("single.csv"), "single.csv + one class `x`"),
             case(&fit("one.csv"), "one.csv + at least 2"),
             case(&fit("constant.csv"), "constant.csv + always the same"),
@@ -173,6 +180,12 @@ fn folds_and_gates_that_cannot_be_used() {
     place.write("odd.txt", "0 1 2\n3 4\n5\n");
     place.write("words.txt", "train\ntest\n");
     place.write("first.txt", "0 1 2 3\n4 5\n");
+    let rare: Vec<String> = (0..20).map(|i| format!("{i},{}", i % 2)).collect();
+    place.write(
+        "rare.csv",
+        &format!("a,class\n{}\n20,rare\n", rare.join("\n")),
+    );
+    place.write("rare.txt", "0 1 2 3 20\n4 5\n0 1 2 3\n4 20 5\n");
     fs::write(place.path("short.npy"), npy(3, 1, &[1.0; 3])).unwrap();
     fs::write(place.path("nan.npy"), npy(8, 2, &[f64::NAN; 16])).unwrap();
     fs::write(place.path("off.npy"), npy(8, 1, &[0.0; 8])).unwrap();
@@ -193,6 +206,10 @@ fn folds_and_gates_that_cannot_be_used() {
                 &format!("{path} --holdout 0.3 --val-folds first.txt"),
                 "first.txt + fold 0 + no training row",
             ),
+            case(
+                "nn path rare.csv --target class --points 2 --val-folds rare.txt",
+                "rare.txt: fold 1 validates on row 20, of the class rare + (line 3) + (line 4)",
+            ),
             case(&gates("nowhere.npy"), "nowhere.npy + cannot be opened"),
             case(&gates("data.csv"), "data.csv + not a NumPy file"),
             case(
@@ -201,157 +218,6 @@ fn folds_and_gates_that_cannot_be_used() {
             ),
             case(&gates("nan.npy"), "nan.npy + gate 1 + not finite"),
             case(&gates("off.npy"), "off.npy + switches a sample on"),
-        ],
-    );
-}
-
-#[test]
-fn models_and_tables_that_do_not_fit() {
-    let place = Place::tables();
-    place.does(&format!("{} -q", GOOD.replace("out.", "m.")));
-    place.does("nn export m.safetensors plain.safetensors -q");
-    let data = fs::read_to_string(place.path("data.csv")).unwrap();
-    place.write("other.csv", "a,b,colour,class\n1,2,red,yes\n2,1,blue,no\n");
-    place.write("narrow.csv", "a,colour\n1,red\n");
-    place.write("text.csv", "a,b,colour\n1,2,red\n1,two,red\n");
-    place.write("huge.csv", "a,b,colour\n1e300,2,red\n");
-    place.write("far.csv", "a,b,colour\n1,inf,red\n");
-    place.write("new.csv", &data.replacen(",yes", ",maybe", 4));
-    let (tensors, mut metadata) =
-        read_safetensors_with_metadata::<f64>(&place.path("m.safetensors")).unwrap();
-    let header = metadata["convextune"].replace("\"format_version\":1", "\"format_version\":9");
-    metadata.insert("convextune".into(), header);
-    write_safetensors(&place.path("newer.safetensors"), &tensors, &metadata).unwrap();
-    let bytes = fs::read(place.path("m.safetensors")).unwrap();
-    fs::write(place.path("cut.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
-    // A matrix has no names: the number of its columns counts.
-    fs::write(place.path("m.npy"), npy(6, 3, &MATRIX)).unwrap();
-    fs::write(place.path("wide.npy"), npy(2, 5, &[1.0; 10])).unwrap();
-    place.does("nn fit m.npy --target f3 --lambda 0.1 --holdout none -o matrix.safetensors -q");
-    let predict = |table: &str| format!("nn predict m.safetensors {table} -o p.csv");
-    let with = |model: &str| format!("nn predict {model} data.csv -o p.csv");
-    check(
-        &place,
-        1,
-        &[
-            case(&predict("nowhere.csv"), "nowhere.csv + cannot be opened"),
-            case(&predict("narrow.csv"), "narrow.csv + lacks 1 + `b`"),
-            case(
-                &predict("text.csv"),
-                "text.csv + line 3 + `two` is not a number",
-            ),
-            case(&predict("huge.csv"), "huge.csv + line 2 + `a` + 1e150"),
-            case(&predict("far.csv"), "far.csv + line 2 + `b` + 1e150"),
-            case("nn predict matrix.safetensors wide.npy", "wide.npy + 5"),
-            case(&with("nowhere.safetensors"), "nowhere.safetensors"),
-            case(&with("data.csv"), "data.csv"),
-            case(&with("cut.safetensors"), "cut.safetensors"),
-            case(
-                &with("newer.safetensors"),
-                "newer.safetensors + newer convextune + version 9",
-            ),
-            case(
-                &with("plain.safetensors"),
-                "plain.safetensors + give the model",
-            ),
-            case(
-                "info newer.safetensors",
-                "newer.safetensors + newer convextune",
-            ),
-            case(
-                "predict m.safetensors data.csv",
-                "m.safetensors + nn predict",
-            ),
-            case(
-                "evaluate m.safetensors folder",
-                "m.safetensors + nn predict",
-            ),
-            case(
-                "nn certify m.safetensors other.csv",
-                "other.csv + 2 rows + the table of the fit",
-            ),
-            case(
-                "nn certify m.safetensors new.csv",
-                "new.csv + `maybe` is none of",
-            ),
-            case(
-                "nn certify plain.safetensors data.csv",
-                "plain.safetensors + the model",
-            ),
-            case(
-                "nn export m.safetensors n.onnx --prune other.csv",
-                "other.csv + 2 rows",
-            ),
-            case(
-                "nn export plain.safetensors n.onnx",
-                "plain.safetensors + the model",
-            ),
-            case(
-                "nn check m.safetensors data.csv --target class --lambda 1",
-                "m.safetensors + holds no two-layer network",
-            ),
-            case(
-                "nn check plain.safetensors data.csv --target class --lambda 1",
-                "plain.safetensors + has gates",
-            ),
-        ],
-    );
-}
-
-const MATRIX: [f64; 18] = [
-    0.0, 1.0, 5.0, 1.0, 0.0, 6.0, 0.0, 0.0, 5.5, 1.0, 1.0, 6.5, 2.0, 1.0, 7.1, 2.0, 0.0, 7.4,
-];
-
-/// What was recomputed is printed all the same.
-#[test]
-fn a_certificate_of_another_table_fails() {
-    let place = Place::tables();
-    place.does(&format!("{} -q", GOOD.replace("out.", "m.")));
-    let data = fs::read_to_string(place.path("data.csv")).unwrap();
-    place.write(
-        "swapped.csv",
-        &data
-            .replace(",yes", ",YES")
-            .replace(",no", ",yes")
-            .replace(",YES", ",no"),
-    );
-    let output = place.run(&["nn", "certify", "m.safetensors", "swapped.csv", "--json"]);
-    assert_eq!(output.status.code(), Some(1));
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["agrees"], false);
-    assert_ne!(told["objective"], told["stored"]["objective"]);
-    let said = text(&output.stderr);
-    assert!(
-        said.contains("swapped.csv") && said.lines().count() == 1,
-        "{said}"
-    );
-}
-
-#[test]
-fn models_of_pictures_are_not_taken() {
-    let place = Place::new();
-    fit_model(&place);
-    place.write("data.csv", "a,b,class\n1,2,x\n2,1,y\n");
-    check(
-        &place,
-        1,
-        &[
-            case(
-                "nn predict m.safetensors data.csv",
-                "m.safetensors + convextune predict",
-            ),
-            case(
-                "nn certify m.safetensors data.csv",
-                "m.safetensors + model of pictures",
-            ),
-            case(
-                "nn predict weights.safetensors data.csv",
-                "weights.safetensors + weight file",
-            ),
-            case(
-                "info weights.safetensors",
-                "weights.safetensors + weight file",
-            ),
         ],
     );
 }

@@ -155,6 +155,33 @@ fn a_number_is_predicted_in_its_own_units() {
             "{line}: {prediction}"
         );
     }
+    // Errors are told with their unit, the deviation of the training rows.
+    let said = text(&place.does("nn predict m.safetensors prices.csv").stderr);
+    let unit = said.split("root mean square error in training deviations (");
+    let unit: f64 = unit
+        .last()
+        .unwrap()
+        .split(')')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let info = text(&place.does("info m.safetensors").stdout);
+    assert!(
+        info.contains("errors are") && info.contains("of price"),
+        "{info}"
+    );
+    let off = |(line, prediction): (&str, &Value)| {
+        let price: f64 = line.rsplit(',').next().unwrap().parse().unwrap();
+        (price - number(prediction, "value")).powi(2)
+    };
+    let lines = table.lines().skip(1);
+    let squares: f64 = lines
+        .zip(told["predictions"].as_array().unwrap())
+        .map(off)
+        .sum();
+    let error = (squares / ROWS as f64).sqrt();
+    close(unit * number(&told, "error"), error, 1e-2);
     let printed = text(&place.does("nn predict m.safetensors prices.csv -q").stdout);
     assert_eq!(printed.lines().next(), Some("price"));
     assert_eq!(

@@ -54,6 +54,21 @@ fn a_path_chooses_the_lambda_with_the_least_validation_error() {
     assert!(table.contains("no test rows"), "{table}");
 }
 
+/// One value is the smallest, as the help says.
+#[test]
+fn a_path_of_one_point_tries_the_smallest_lambda() {
+    let place = Place::tables();
+    let path =
+        "nn path data.csv --target class --penalty neuron --gates 20 --points 1 --smallest 0.05";
+    let report = place.told(&format!("{path} --json"));
+    assert_eq!(report["points"].as_array().unwrap().len(), 1);
+    close(
+        number(&report, "lambda"),
+        0.05 * number(&report, "lambda_max"),
+        1e-9,
+    );
+}
+
 #[test]
 fn a_path_chooses_among_penalties() {
     let place = Place::tables();

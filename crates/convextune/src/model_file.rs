@@ -13,7 +13,8 @@ use convextune_model::graph::{Network, NodeId};
 use convextune_model::images::{SplitOrigin, Transform};
 use convextune_model::ops::{Op, Role};
 use convextune_model::weights::{
-    Metadata, NamedTensor, read_safetensors_with_metadata, write_safetensors,
+    Metadata, NamedTensor, read_safetensors_metadata, read_safetensors_with_metadata,
+    write_safetensors,
 };
 use convextune_solve::faer::Mat;
 use serde::{Deserialize, Serialize};
@@ -138,13 +139,12 @@ pub(crate) fn header_of(
     Ok(header)
 }
 
-/// Whether a model file holds a convex network.
+/// Whether a model file holds a convex network, by its header.
 ///
 /// # Errors
 /// When the file is no model file.
 pub fn is_convex_network(path: &Path) -> Result<bool, Error> {
-    let (_, metadata) = read_safetensors_with_metadata::<f64>(path)?;
-    let (opening, _) = Opening::read(path, &metadata)?;
+    let (opening, _) = Opening::read(path, &read_safetensors_metadata(path)?)?;
     Ok(opening.kind.as_deref() == Some(convexnet::KIND))
 }
 

@@ -11,13 +11,16 @@ use super::{ReadArgs, RunArgs};
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("demands").required(true).multiple(true).args(["images", "right"]), after_help = "\
 Examples:
-  convextune constrain new.safetensors checked/*.jpg --like old.safetensors -o both.safetensors
-  convextune constrain new.safetensors checked/*.jpg --like old.safetensors --within 0.05 -o both.safetensors
-  convextune constrain flowers.safetensors --right important/ -o flowers2.safetensors
+  convextune constrain new.safetensors checked/*.jpg --like old.safetensors \\
+      -o both.safetensors
+  convextune constrain new.safetensors checked/*.jpg --like old.safetensors \\
+      --within 0.05 -o both.safetensors
+  convextune constrain flowers.safetensors --right important/ \\
+      -o flowers2.safetensors
 
-The best model among those that meet demands on single predictions: pictures keep the class that another
-model gave them, or its scores, or have the class of their folder. It is the minimum of the training
-problem of MODEL under linear constraints, with the same training images, Lambda and scale, proved by
+The best model among those that meet demands on single predictions: pictures keep the class that another \
+model gave them, or its scores, or have the class of their folder. It is the minimum of the training \
+problem of MODEL under linear constraints, with the same training images, Lambda and scale, proved by \
 a duality gap. It cannot be changed further; make demands last.")]
 pub struct ConstrainArgs {
     /// A model that `convextune fit` wrote

@@ -21,7 +21,7 @@ Examples:
   convextune spectrum flowers.safetensors photos/
   convextune spectrum flowers.safetensors photos/ --precondition kfac --json
 
-Every eigenvalue is printed with a bound: an eigenvalue of the Hessian lies within it. The model must be
+Every eigenvalue is printed with a bound: an eigenvalue of the Hessian lies within it. The model must be \
 of the methods lqf or lqf-fc, and FOLDER must hold the images it was fitted on.")]
 pub struct SpectrumArgs {
     /// A model that `convextune fit` wrote
@@ -50,10 +50,12 @@ pub struct SpectrumArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  convextune tune flowers.safetensors photos/ --weight-decay -o better.safetensors
-  convextune tune flowers.safetensors photos/ --weight-decay --by validation --json
+  convextune tune flowers.safetensors photos/ --weight-decay \\
+      -o better.safetensors
+  convextune tune flowers.safetensors photos/ --weight-decay --by validation \\
+      --json
 
-The weight decay at which the exact leave-one-out error, or the error on held-out images, has slope zero;
+The weight decay at which the exact leave-one-out error, or the error on held-out images, has slope zero; \
 the other options of the fit stay. With -o the model is fitted again there.")]
 pub struct TuneArgs {
     /// A model that `convextune fit` wrote

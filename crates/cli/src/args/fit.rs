@@ -24,11 +24,12 @@ static DEFAULTS: LazyLock<FitOptions> = LazyLock::new(FitOptions::default);
 #[command(after_help = "\
 Examples:
   convextune fit photos/ --backbone efficientnet-lite0 -o flowers.safetensors
-  convextune fit photos/ --weights resnet20-12fca82f.th --linearize-from layer3 --json
+  convextune fit photos/ --weights resnet20-12fca82f.th \\
+      --linearize-from layer3 --json
   convextune fit photos/ --backbone resnet18 -o big.safetensors --resume
 
-photos/ holds one folder of images per class (a seeded fifth of every class is then held out for
-testing), or train/ and test/ with one folder per class each. Nothing has to be tuned: the defaults
+photos/ holds one folder of images per class (a seeded fifth of every class is then held out for \
+testing), or train/ and test/ with one folder per class each. Nothing has to be tuned: the defaults \
 are one setting for all data sets, and the weight decay is chosen by leave-one-out.")]
 pub struct FitArgs {
     /// The folder of photos
@@ -76,7 +77,8 @@ pub struct FitArgs {
 #[command(after_help = "\
 Examples:
   convextune compare photos/ --backbone efficientnet-lite0
-  convextune compare photos/ --backbone efficientnet-lite0 --methods fc,lqf --json
+  convextune compare photos/ --backbone efficientnet-lite0 --methods fc,lqf \\
+      --json
 
 All methods see the same images, the same split and the same backbone. No model is written.")]
 pub struct CompareArgs {

@@ -16,9 +16,10 @@ Examples:
   convextune explain flowers.safetensors new/*.jpg --photos moved/photos --json
   convextune explain many.safetensors new/one.jpg --fast
 
-For every picture the training images that pushed the score of the predicted class up, and those that
-pushed it down. An effect is the score less the score that the model has when it is fitted without
-that image: exact, not an estimate, unless you ask for --fast. The model must be of the methods lqf or lqf-fc.")]
+For every picture the training images that pushed the score of the predicted class up, and those that \
+pushed it down. An effect is the score less the score that the model has when it is fitted without \
+that image: exact, not an estimate, unless you ask for --fast. The model must be of the methods lqf or \
+lqf-fc.")]
 pub struct ExplainArgs {
     /// A model that `convextune fit` wrote
     pub model: PathBuf,
@@ -68,7 +69,7 @@ Examples:
   convextune rank flowers.safetensors photos/ --by informativeness --json
   convextune rank flowers.safetensors unlabelled/ --by uncertainty --top 50
 
-FOLDER is the one that the model was fitted on; for `uncertainty` any folder of images. All scores are
+FOLDER is the one that the model was fitted on; for `uncertainty` any folder of images. All scores are \
 exact. The largest comes first.")]
 pub struct RankArgs {
     /// A model that `convextune fit` wrote

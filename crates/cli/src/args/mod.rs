@@ -31,9 +31,11 @@ Examples:
   convextune explain flowers.safetensors new/one.jpg
   convextune rank flowers.safetensors photos/ --by mislabel --top 20
   convextune report flowers.safetensors photos/ -o report.html
-  convextune forget flowers.safetensors photos/ --samples list.txt -o smaller.safetensors
+  convextune forget flowers.safetensors photos/ --samples list.txt \\
+      -o smaller.safetensors
   convextune add flowers.safetensors more_photos/ -o larger.safetensors
-  convextune constrain new.safetensors checked/ --like old.safetensors -o both.safetensors
+  convextune constrain new.safetensors checked/ --like old.safetensors \\
+      -o both.safetensors
   convextune compare photos/ --backbone efficientnet-lite0
   convextune backbone list
   convextune nn fit data.csv --target class -o model.safetensors
@@ -146,8 +148,8 @@ Examples:
   convextune predict flowers.safetensors new/*.jpg
   convextune predict flowers.safetensors new/ --top 1 --json
 
-One line per image: path, then classes with their scores, best first, between tabs. A score is the
-model's output; with squared loss (lqf, lqf-fc) it aims at 1 for the right class and 0 for the
+One line per image: path, then classes with their scores, best first, between tabs. A score is the \
+model's output; with squared loss (lqf, lqf-fc) it aims at 1 for the right class and 0 for the \
 others. Scores are not probabilities.")]
 pub struct PredictArgs {
     /// A model that `convextune fit` wrote
@@ -227,5 +229,27 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Lines of text are left to the parser to wrap, which knows the terminal; commands are short enough.
+    #[test]
+    fn epilogues_are_not_wrapped_twice() {
+        let mut commands = vec![Cli::command()];
+        let mut epilogues = 0;
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let Some(epilogue) = command.get_after_help().map(ToString::to_string) else {
+                continue;
+            };
+            epilogues += 1;
+            for line in epilogue.lines() {
+                let good = match line.strip_prefix("  ") {
+                    Some(_) => line.len() <= 80,
+                    None => line.is_empty() || line.ends_with(['.', ':', '!']),
+                };
+                assert!(good, "{}: {line:?}", command.get_name());
+            }
+        }
+        assert!(epilogues > 15, "{epilogues}");
     }
 }

@@ -26,7 +26,7 @@ static DEFAULTS: LazyLock<NetOptions> = LazyLock::new(NetOptions::default);
 pub enum NetCommand {
     /// Fit a two-layer network to a table.
     Fit(Box<NetFitArgs>),
-    /// Fit for a series of penalties, and choose one by cross validation.
+    /// Fit for a series of lambdas, the weight of the penalty, and choose one by cross validation.
     Path(Box<NetPathArgs>),
     /// Predict the target for the rows of a table.
     Predict(NetPredictArgs),
@@ -58,10 +58,11 @@ impl NetCommand {
 Examples:
   convextune nn fit data.csv --target class -o model.safetensors
   convextune nn fit data.csv --target price --activation relu --gates all
-  convextune nn fit data.csv --target class --folds folds.txt --fold 0 --lambda 0.01 --json
+  convextune nn fit data.csv --target class --folds folds.txt --fold 0 \\
+      --lambda 0.01 --json
 
-A table is a CSV file with a header, or a matrix in a .npy file whose columns are called f1, f2, ...
-Columns of texts become one feature a category, missing cells are allowed, and numbers are
+A table is a CSV file with a header, or a matrix in a .npy file whose columns are called f1, f2, ... \
+Columns of texts become one feature a category, missing cells are allowed, and numbers are \
 standardised by the training rows. What the fit prints was recomputed at the point returned.")]
 pub struct NetFitArgs {
     /// The table
@@ -91,10 +92,12 @@ pub struct NetFitArgs {
 #[command(after_help = "\
 Examples:
   convextune nn path data.csv --target class -o best.safetensors
-  convextune nn path data.csv --target class --val-folds folds.txt --points 30 --json
-  convextune nn path data.csv --target class --try-gates 20,100,500 --try-penalties l2,neuron
+  convextune nn path data.csv --target class --val-folds folds.txt --points 30 \\
+      --json
+  convextune nn path data.csv --target class --try-gates 20,100,500 \\
+      --try-penalties l2,neuron
 
-One row a penalty, from the largest on. The model written is the one with the lowest validation
+One row a value of lambda, the weight of the penalty, from the largest on. The model written is the one with the lowest validation \
 error, fitted to all training rows.")]
 pub struct NetPathArgs {
     /// The table
@@ -106,10 +109,12 @@ pub struct NetPathArgs {
     /// training [default: 4 seeded, stratified folds of the training rows]
     #[arg(long, value_name = "FILE")]
     pub val_folds: Option<PathBuf>,
-    /// How many penalties
+    /// How many values of lambda to try; 1 tries that of --smallest alone
     #[arg(long, value_name = "N", default_value_t = PathOptions::default().count, value_parser = count::<1000>)]
     pub points: usize,
-    /// The smallest penalty as a share of the largest, at which the network is zero
+    /// The smallest lambda to try, as a share of the least at which the network is zero (with the
+    /// penalty l2, at which its outputs are halved); the others are spaced evenly in between, by
+    /// their logarithms
     #[arg(long, value_name = "X", default_value_t = PathOptions::default().smallest, value_parser = fraction)]
     pub smallest: f64,
     /// Choose also among these numbers of gates; the path printed is that of the best
@@ -136,7 +141,7 @@ pub struct NetPathArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Data")]
 pub struct TableArgs {
-    /// The column to predict
+    /// The column to predict; in a .npy file f1, f2, ... by its place
     #[arg(long, value_name = "COLUMN")]
     pub target: String,
     /// Whether the target is a class or a number [default: found out from the column]
@@ -210,8 +215,8 @@ Examples:
   convextune nn predict model.safetensors new.csv -o predictions.csv
   convextune nn predict model.safetensors new.csv --json
 
-One line a row, in the table's order, below a header: for classes the class and a score of every
-class, which is no probability; for numbers the value in the target's units. Columns are found by
+One line a row, in the table's order, below a header: for classes the class and a score of every \
+class, which is no probability; for numbers the value in the target's units. Columns are found by \
 name, and the target's column is not needed.")]
 pub struct NetPredictArgs {
     /// A model that `convextune nn fit` wrote
@@ -232,8 +237,8 @@ pub struct NetPredictArgs {
 Example:
   convextune nn certify model.safetensors data.csv
 
-Objective, dual value, gap and constraint violation are computed anew on the rows that were trained
-on, by code that the solver does not use. It fails, after printing them, when they are not those of
+Objective, dual value, gap and constraint violation are computed anew on the rows that were trained \
+on, by code that the solver does not use. It fails, after printing them, when they are not those of \
 the model file.")]
 pub struct NetCertifyArgs {
     /// A model that `convextune nn fit` wrote
@@ -252,7 +257,7 @@ Examples:
   convextune nn export model.safetensors network.onnx
   convextune nn export model.safetensors network.safetensors --prune data.csv
 
-The ending of the file's name says the format. An ONNX graph reads features as they are in the table
+The ending of the file's name says the format. An ONNX graph reads features as they are in the table \
 once encoded (see docs/model-file.md) and gives values in the target's units.")]
 pub struct NetExportArgs {
     /// A model that `convextune nn fit` wrote
@@ -272,11 +277,12 @@ pub struct NetExportArgs {
 #[command(after_help = "\
 Examples:
   convextune nn check sgd.pt data.csv --target class --lambda 0.001
-  convextune nn check sgd.safetensors data.csv --target price --lambda 0.01 --gates 1000
+  convextune nn check sgd.safetensors data.csv --target price --lambda 0.01 \\
+      --gates 1000
 
-The file holds a two-layer ReLU network: w1, b1, w2, b2, or 0.weight, 0.bias, 2.weight, 2.bias, the
-biases if there are any. Lambda is the factor of (||w1||^2 + ||w2||^2) / 2 beside the mean loss.
-Printed are the network's gradient, its distance from the minimum of the program with its own
+The file holds a two-layer ReLU network: w1, b1, w2, b2, or 0.weight, 0.bias, 2.weight, 2.bias, the \
+biases if there are any. Lambda is the factor of (||w1||^2 + ||w2||^2) / 2 beside the mean loss. \
+Printed are the network's gradient, its distance from the minimum of the program with its own \
 activation patterns, and with --gates from the minimum with more.")]
 pub struct NetCheckArgs {
     /// The network's weights: safetensors, or a PyTorch state_dict

@@ -14,7 +14,7 @@ Examples:
   convextune report flowers.safetensors photos/ --test more/ -o report.html
   convextune report flowers.safetensors photos/ --json
 
-The page holds everything that it shows, pictures included; it loads nothing and runs no script. What
+The page holds everything that it shows, pictures included; it loads nothing and runs no script. What \
 each part shows and how it was computed: docs/report.md.")]
 pub struct ReportArgs {
     /// A model that `convextune fit` wrote

@@ -11,13 +11,15 @@ use super::{ReadArgs, RunArgs};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  convextune forget flowers.safetensors photos/ --samples list.txt -o smaller.safetensors
-  convextune forget flowers.safetensors photos/ --samples list.txt -o flowers.safetensors --names
+  convextune forget flowers.safetensors photos/ --samples list.txt \\
+      -o smaller.safetensors
+  convextune forget flowers.safetensors photos/ --samples list.txt \\
+      -o flowers.safetensors --names
 
-list.txt names one training image a line, as `explain` and `rank` print them: its path below FOLDER.
-Empty lines and lines that begin with # do not count. The result is the minimum over the other images,
-with the same Lambda and the same scale of the backbone's weights, proved by a new certificate.
-OUTPUT.removed.json gets the SHA-256 of what was removed. The pictures themselves stay where they are:
+list.txt names one training image a line, as `explain` and `rank` print them: its path below FOLDER. \
+Empty lines and lines that begin with # do not count. The result is the minimum over the other images, \
+with the same Lambda and the same scale of the backbone's weights, proved by a new certificate. \
+OUTPUT.removed.json gets the SHA-256 of what was removed. The pictures themselves stay where they are: \
 delete them afterwards, or keep them; the model finds its training images either way.")]
 pub struct ForgetArgs {
     /// A model that `convextune fit` wrote
@@ -46,10 +48,11 @@ pub struct ForgetArgs {
 #[command(after_help = "\
 Examples:
   convextune add flowers.safetensors more_photos/ -o larger.safetensors
-  convextune add flowers.safetensors more_photos/ --photos moved/photos -o larger.safetensors
+  convextune add flowers.safetensors more_photos/ --photos moved/photos \\
+      -o larger.safetensors
 
-more_photos/ holds one folder of images per class; a folder of a new name is a new class. The old
-training images are needed too. The result is the minimum over all of them, with the same Lambda and the
+more_photos/ holds one folder of images per class; a folder of a new name is a new class. The old \
+training images are needed too. The result is the minimum over all of them, with the same Lambda and the \
 same scale of the backbone's weights, as a fit from the beginning would find it.")]
 pub struct AddArgs {
     /// A model that `convextune fit` wrote

@@ -106,7 +106,10 @@ pub struct CheckReport {
     pub relative_gradient_norm: f64,
     /// Whether that is at most [`NEGLIGIBLE`].
     pub stationary: bool,
-    /// Share of rows classified wrongly, or the relative root mean square error.
+    /// What is predicted.
+    pub task: Task,
+    /// Share of rows classified wrongly; with regression the root mean square error in deviations of the target, or
+    /// for a network that is [`raw`](CheckOptions::raw) in the target's units.
     pub error: f64,
     /// `(P)`.
     pub own_program: Optimum,
@@ -152,6 +155,10 @@ pub fn check(
         gradient_norm: evaluation.gradient_norm,
         relative_gradient_norm: relative,
         stationary: relative <= NEGLIGIBLE,
+        task: match target {
+            Target::Classes(_) => Task::Classification,
+            Target::Values(_) => Task::Regression,
+        },
         error: targets::error(evaluation.z.as_ref(), &target),
         optimal_for_own_program: own_program.excess <= NEGLIGIBLE,
         own_program,
@@ -173,7 +180,7 @@ fn inputs(
     };
     let encoder = Encoder::learn(table, rows, &options.target, options.task, bias)?;
     let mut x = encoder.features(table, rows)?;
-    let labels = encoder.labels(table, rows)?;
+    let mut labels = encoder.labels(table, rows)?;
     targets::check_loss(options.loss, &labels, &options.target)?;
     let classes = encoder.classes().len();
     let (shift, scale) = encoder.scales();
@@ -185,10 +192,9 @@ fn inputs(
                 .iter_mut()
                 .for_each(|x| *x = m + s * *x);
         }
-        if let Target::Values(_) = labels {
-            y.col_as_slice_mut(0)
-                .iter_mut()
-                .for_each(|y| *y = encoder.value(*y));
+        if let Target::Values(values) = &mut labels {
+            values.iter_mut().for_each(|y| *y = encoder.value(*y));
+            y.col_as_slice_mut(0).copy_from_slice(values);
         }
     }
     Ok((x, y, labels))

@@ -12,7 +12,6 @@ use convextune_solve::gated::{
 };
 
 use super::gates::{Gates, enumerate, given as given_gates, sample};
-use super::path::{self, PathOptions};
 use super::table::{Encoder, Fold, Folds, Table, Target};
 use super::{Bias, GateChoice, NetModel, NetOptions, NetReport, Network, adaptive, targets};
 use crate::error::Error;
@@ -37,10 +36,10 @@ pub struct Data<'a> {
 
 /// Fits a network to the training rows: to the minimum of its program, with a certificate recomputed at
 /// the point that is returned. `given` holds gates (`d x P`) to use instead of those of the options.
-/// Without a `lambda` it is chosen by cross validation ([`path::path`] on stratified folds).
 ///
 /// # Errors
-/// When the data cannot be encoded, the gates cannot be made, or no solver covers the options.
+/// Without a `lambda`, which [`path`](super::path()) chooses; and when the data cannot be encoded, the gates cannot
+/// be made, or no solver covers the options.
 pub fn fit(
     data: &Data<'_>,
     options: &NetOptions,
@@ -48,16 +47,9 @@ pub fn fit(
     reporter: &dyn Reporter,
 ) -> Result<NetModel, Error> {
     let Some(lambda) = options.lambda else {
-        let folds = inner_folds(data, options)?;
-        let (_, model) = path::path(
-            data,
-            options,
-            &PathOptions::default(),
-            &folds,
-            given,
-            reporter,
-        )?;
-        return Ok(model);
+        return Err(Error::Usage(
+            "a fit needs a lambda: give one, or let a path choose it".into(),
+        ));
     };
     let mut program = Program::new(data, options, given)?;
     let began = Instant::now();

@@ -90,7 +90,7 @@ pub struct NetOptions {
     pub gates: GateChoice,
     /// How they are drawn.
     pub sampler: Sampler,
-    /// `lambda`; `None`: chosen by cross validation along a path.
+    /// `lambda`; `None`: for a [`path`](path()) to choose, or chosen by one.
     pub lambda: Option<f64>,
     /// The loss.
     pub loss: Loss,

@@ -86,6 +86,16 @@ fn adaptive_gates_end_at_the_optimum_over_all_patterns() {
 }
 
 #[test]
+fn a_fit_without_a_lambda_is_refused() {
+    let (_folder, table) = table(20, 1);
+    let error = fit(&data(&table, 20), &NetOptions::default(), None, &Silent).unwrap_err();
+    assert!(
+        error.to_string().contains("let a path choose it"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_models_certificate_can_be_recomputed_from_the_table() {
     let (_folder, table) = table(60, 7);
     for activation in [Activation::Gated, Activation::Relu] {

@@ -56,6 +56,9 @@ pub type Metadata = BTreeMap<String, String>;
 /// Prefixes that wrappers (`DataParallel`, `torch.compile`) put before every name.
 const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
 
+/// Bytes by which formats are told apart.
+const BEGINNING: u64 = 512;
+
 /// A tensor's values, dense, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedTensor<T = f32> {
@@ -116,19 +119,54 @@ pub fn read_safetensors_with_metadata<T: Element>(
     path: &Path,
 ) -> Result<(BTreeMap<String, NamedTensor<T>>, Metadata), WeightsError> {
     let bytes = input::read_all(path)?;
+    check_safetensors(path, &bytes)?;
+    let (tensors, metadata) = safetensors::read(&Input {
+        path,
+        bytes: &bytes,
+    })?;
+    check_finite(path, &tensors)?;
+    Ok((tensors, metadata))
+}
+
+/// Reads the metadata of one of our own model files, and no more of the file than its header.
+///
+/// # Errors
+/// As [`read_safetensors_with_metadata`], but for damage to the tensors, which are not looked at.
+pub fn read_safetensors_metadata(path: &Path) -> Result<Metadata, WeightsError> {
+    let (file, length) = input::open(path)?;
+    let io = |source| WeightsError::Io {
+        path: path.to_path_buf(),
+        action: "read it",
+        source,
+    };
+    let mut file = io::BufReader::new(file);
+    let mut bytes = Vec::new();
+    let mut read_to = |bytes: &mut Vec<u8>, end: u64| {
+        let more = end.min(length).saturating_sub(bytes.len() as u64);
+        file.by_ref().take(more).read_to_end(bytes).map_err(io)
+    };
+    read_to(&mut bytes, BEGINNING)?;
+    if bytes.is_empty() {
+        let path = path.to_path_buf();
+        return Err(WeightsError::Empty { path });
+    }
+    check_safetensors(path, &bytes)?;
+    let end = safetensors::header_end(&bytes);
+    read_to(&mut bytes, end)?;
+    safetensors::metadata(&Input {
+        path,
+        bytes: &bytes,
+    })
+}
+
+/// That a file begins as a safetensors file does.
+fn check_safetensors(path: &Path, bytes: &[u8]) -> Result<(), WeightsError> {
     let unknown = |found| WeightsError::UnknownFormat {
         path: path.to_path_buf(),
         found,
     };
-    match sniff(&bytes).map_err(unknown)? {
-        Format::Safetensors => {
-            let (tensors, metadata) = safetensors::read(&Input {
-                path,
-                bytes: &bytes,
-            })?;
-            check_finite(path, &tensors)?;
-            Ok((tensors, metadata))
-        }
+    match sniff(bytes).map_err(unknown)? {
+        Format::Safetensors => Ok(()),
         Format::TorchZip | Format::TorchLegacy => Err(unknown(
             "a PyTorch checkpoint where a safetensors file is needed",
         )),

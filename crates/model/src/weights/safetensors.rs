@@ -28,6 +28,35 @@ pub(super) fn sniff(bytes: &[u8]) -> bool {
     length.is_some_and(|length| length <= MAX_HEADER) && bytes.get(LENGTH) == Some(&b'{')
 }
 
+/// Where the header ends, in bytes from the file's start.
+pub(super) fn header_end(bytes: &[u8]) -> u64 {
+    let length = bytes.first_chunk::<LENGTH>().copied();
+    length
+        .map_or(0, u64::from_le_bytes)
+        .saturating_add(LENGTH as u64)
+}
+
+/// Reads the header's metadata; the tensors need not be there.
+///
+/// # Errors
+/// [`WeightsError::Corrupt`] when the header is cut off or cannot be read.
+pub(super) fn metadata(input: &Input<'_>) -> Result<Metadata, WeightsError> {
+    let json = usize::try_from(header_end(input.bytes))
+        .ok()
+        .and_then(|end| input.bytes.get(LENGTH..end))
+        .ok_or_else(|| damage(input, &SafeTensorError::InvalidHeaderLength))?;
+    let header: Header = serde_json::from_slice(json)
+        .map_err(|error| input.corrupt("header", format!("cannot be read ({error})")))?;
+    Ok(header.metadata.unwrap_or_default())
+}
+
+/// What the header says beside the tensors.
+#[derive(serde::Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__")]
+    metadata: Option<Metadata>,
+}
+
 /// Reads all tensors and the header's metadata.
 ///
 /// # Errors

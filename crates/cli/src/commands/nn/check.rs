@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use anyhow::Result;
-use convextune::convexnet::NetOptions;
-use convextune::convexnet::check::{CheckReport, Optimum, ReluNetwork, check};
+use convextune::convexnet::check::{CheckOptions, CheckReport, Optimum, ReluNetwork, check};
+use convextune::convexnet::{NetOptions, Task};
 use serde::Serialize;
 
 use super::{data, summary};
 use crate::output::{print, print_json};
 use crate::plan::nn::NetCheckPlan;
 use crate::progress::Terminal;
-use crate::table::{columns, number, pairs, percent, precise, small};
+use crate::table::{columns, pairs, percent, precise, small};
 
 /// The JSON object of `nn check --json`.
 #[derive(Serialize)]
@@ -46,16 +46,16 @@ pub fn run(plan: &NetCheckPlan) -> Result<()> {
             report,
         });
     }
-    print(&text(&report))
+    print(&text(&report, options))
 }
 
-fn text(report: &CheckReport) -> String {
+fn text(report: &CheckReport, options: &CheckOptions) -> String {
     let yes = |is: bool| if is { "yes" } else { "no" };
     let units = format!("{}, {} of them live", report.units, report.live_units);
     let network = pairs(&[
         ("units", units),
         ("rows", report.rows.to_string()),
-        ("error", number(report.error)),
+        ("error", error(report, options)),
         ("objective", precise(report.objective)),
         ("as a point of the program", precise(report.split_objective)),
         (
@@ -77,6 +77,18 @@ fn text(report: &CheckReport) -> String {
         rows.push(row("more patterns", larger));
     }
     format!("{network}\n{}", columns(&rows, &[1, 2, 3, 4, 5]))
+}
+
+fn error(report: &CheckReport, options: &CheckOptions) -> String {
+    let error = summary::error(report.error, report.task);
+    let target = &options.target;
+    match (report.task, options.raw) {
+        (Task::Classification, _) => format!("{error} of the rows classified wrongly"),
+        (Task::Regression, true) => format!("{error}, root mean square, in units of {target}"),
+        (Task::Regression, false) => {
+            format!("{error}, root mean square, in training deviations of {target}")
+        }
+    }
 }
 
 fn row(name: &str, optimum: &Optimum) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! From a table's file to rows to train and test on.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -104,5 +105,31 @@ pub fn validation(file: Option<&Path>, data: &Data<'_>, options: &NetOptions) ->
             );
         }
     }
+    check_classes(file, &folds, data, options)?;
     Ok(folds)
+}
+
+/// That every fold trains on rows of each class that it validates on: the others it would not know.
+fn check_classes(file: &Path, folds: &Folds, data: &Data<'_>, options: &NetOptions) -> Result<()> {
+    let (task, bias) = (options.task, options.bias);
+    let encoder = Encoder::learn(data.table, &data.train, &data.target, task, bias)?;
+    let Target::Classes(classes) = encoder.labels(data.table, &data.train)? else {
+        return Ok(());
+    };
+    let class_of: HashMap<usize, usize> = data.train.iter().copied().zip(classes).collect();
+    for (k, fold) in folds.folds.iter().enumerate() {
+        let trained: HashSet<usize> = fold.train.iter().map(|row| class_of[row]).collect();
+        let unknown = |row: &&usize| !trained.contains(&class_of[*row]);
+        if let Some(row) = fold.test.iter().find(unknown) {
+            bail!(
+                "{}: fold {k} validates on row {row}, of the class {} of which it trains on no row; move a row of \
+                 this class to its training rows (line {}), or take the class out of its test rows (line {})",
+                file.display(),
+                encoder.classes()[class_of[row]],
+                2 * k + 1,
+                2 * k + 2
+            );
+        }
+    }
+    Ok(())
 }

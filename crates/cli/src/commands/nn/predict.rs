@@ -41,7 +41,16 @@ pub fn run(args: &NetPredictArgs) -> Result<()> {
     let outputs = model.outputs(&table, &rows)?;
     let answers = model.answers(outputs.as_ref());
     reporter.finish();
-    let error = error(&model, &table, &rows, outputs.as_ref());
+    let error = match error(&model, &table, &rows, outputs.as_ref()) {
+        None => None,
+        Some(Ok(error)) => Some(error),
+        Some(Err(why)) => {
+            reporter.note(&format!(
+                "the table has the target's column, but no error is given: {why}"
+            ));
+            None
+        }
+    };
     if let Some(output) = &args.output {
         let text = csv(&model, &answers);
         write_atomically(output, |out| out.write_all(text.as_bytes()))?;
@@ -57,11 +66,11 @@ pub fn run(args: &NetPredictArgs) -> Result<()> {
         });
     }
     if let Some(error) = error {
-        let task = model.header.encoder.task();
         reporter.note(&format!(
-            "the table holds the target: error {} on {} rows",
-            summary::error(error, task),
-            rows.len()
+            "the table holds the target: error {} on {} rows, {}",
+            summary::error(error, model.header.encoder.task()),
+            rows.len(),
+            summary::measure(&model.header.encoder)
         ));
     }
     match args.output {
@@ -70,14 +79,18 @@ pub fn run(args: &NetPredictArgs) -> Result<()> {
     }
 }
 
-/// How wrong the outputs are, if the table tells for every row.
-fn error(model: &NetModel, table: &Table, rows: &[usize], outputs: MatRef<'_, f64>) -> Option<f64> {
+/// How wrong the outputs are, if the table has the target's column; it may hold what cannot be compared.
+fn error(
+    model: &NetModel,
+    table: &Table,
+    rows: &[usize],
+    outputs: MatRef<'_, f64>,
+) -> Option<Result<f64, convextune::Error>> {
     let encoder = &model.header.encoder;
-    if !encoder.has_target(table) {
-        return None;
-    }
-    let labels = encoder.labels(table, rows).ok()?;
-    Some(targets::error(outputs, &labels))
+    encoder.has_target(table).then(|| {
+        let labels = encoder.labels(table, rows)?;
+        Ok(targets::error(outputs, &labels))
+    })
 }
 
 /// A header, and a line a row.

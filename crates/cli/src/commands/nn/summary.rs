@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use convextune::convexnet::table::Encoder;
 use convextune::convexnet::{Bias, NetHeader, NetModel, NetReport, Task};
 use convextune_solve::Status;
 use convextune_solve::gated::{Activation, GapCertificate, Loss, Penalty};
@@ -50,6 +51,7 @@ pub fn rows(header: &NetHeader) -> Vec<(&'static str, String)> {
         ("neurons used", report.neurons.to_string()),
         ("training error", error(report.train_error, task)),
         ("test error", tested(report, task)),
+        ("errors are", measure(encoder)),
         (
             "status",
             format!(
@@ -85,11 +87,23 @@ pub fn gates(count: usize, exhaustive: bool) -> String {
     format!("{count}{all}")
 }
 
-/// A share of rows, or a root mean square.
+/// A number of what [`measure`] says.
 pub fn error(error: f64, task: Task) -> String {
     match task {
         Task::Classification => percent(Some(error)),
         Task::Regression => number(error),
+    }
+}
+
+/// What errors measure, and their unit.
+pub fn measure(encoder: &Encoder) -> String {
+    match encoder.task() {
+        Task::Classification => "share of rows classified wrongly".to_owned(),
+        Task::Regression => format!(
+            "root mean square error in training deviations ({}) of {}",
+            number(encoder.target_scale().1),
+            encoder.target()
+        ),
     }
 }
 

@@ -256,6 +256,7 @@ fn raw_networks_read_the_table_as_it_is() {
     let b = check(&raw, &table, &rows, &options, &Silent).unwrap();
     // The loss is in the target's units squared.
     assert!((b.loss - deviation * deviation * a.loss).abs() < 1e-9 * b.loss);
+    assert!((b.error - deviation * a.error).abs() < 1e-9 * b.error);
 }
 
 #[test]

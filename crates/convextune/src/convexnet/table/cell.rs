@@ -44,6 +44,41 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// Whether a text is a number but for commas, be they decimal (`3,14`, `1.234,5`) or between thousands
+/// (`1,234.5`): which of the two is not to be told from `1,234`.
+pub(super) fn has_commas(text: &str) -> bool {
+    let is_number = |text: &str| matches!(Cell::parse(text), Cell::Number(_));
+    let decimal = text
+        .split_once(',')
+        .is_some_and(|(whole, rest)| is_number(&format!("{}.{rest}", whole.replace('.', ""))));
+    let (whole, _) = text.split_once('.').unwrap_or((text, ""));
+    let groups = |whole: &str| whole.split(',').skip(1).all(|group| group.len() == 3);
+    decimal || whole.contains(',') && groups(whole) && is_number(&text.replace(',', ""))
+}
+
+/// That the texts of a column are not all numbers written with commas, which would be taken for categories.
+///
+/// # Errors
+/// The first one's index, and the reason.
+pub(super) fn check_commas(cells: &[Cell<'_>]) -> Result<(), (usize, String)> {
+    let mut texts = cells.iter().enumerate().filter_map(|(i, cell)| match cell {
+        Cell::Text(text) => Some((i, *text)),
+        _ => None,
+    });
+    let Some((first, text)) = texts.next() else {
+        return Ok(());
+    };
+    if !has_commas(text) || texts.any(|(_, text)| !has_commas(text)) {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} is a number with a comma, as are all the texts of its column: write decimal points, and thousands \
+         without commas; categories as words",
+        shown(text)
+    );
+    Err((first, reason))
+}
+
 /// Names of categories, numbers first and ascending, then texts.
 pub(super) fn ordered(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut names: Vec<String> = names.into_iter().collect();

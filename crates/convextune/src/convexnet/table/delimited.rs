@@ -1,5 +1,6 @@
 //! Text with a header: comma, semicolon or tab separated.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -16,6 +17,7 @@ const PEEK: usize = 20;
 pub(super) fn read(path: &Path, text: &str) -> Result<Table, Error> {
     let error = |reason: String| file::error(path, reason);
     let delimiter = delimiter(path, text);
+    let text = &*unpadded(text, delimiter);
     let mut records = Records::new(text, delimiter);
     if !records.next().map_err(error)? {
         return Err(error(
@@ -155,6 +157,40 @@ impl<'a> Records<'a> {
         let longer = format!("{}\nend", &self.text[self.start..]);
         reader(&longer, self.delimiter).records().count() == 1
     }
+}
+
+/// The text without spaces between a delimiter and an opening quotation mark: the parser would take the mark for a
+/// letter, and what it quotes for several cells.
+fn unpadded(text: &str, delimiter: u8) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let mut kept = String::new();
+    // Up to where the text is kept or dropped; where we are; whether at a cell's beginning, or within marks.
+    let (mut done, mut at) = (0, 0);
+    let (mut begins, mut quoted) = (true, false);
+    while let Some(&byte) = bytes.get(at) {
+        if begins && byte == b' ' {
+            let spaces = bytes[at..].iter().take_while(|b| **b == b' ').count();
+            if bytes.get(at + spaces) == Some(&b'"') {
+                kept.push_str(&text[done..at]);
+                done = at + spaces;
+            }
+            at += spaces;
+            continue;
+        }
+        if byte == b'"' && (begins || quoted) {
+            // A doubled mark within marks ends them and opens them again.
+            quoted = !quoted;
+            begins = !quoted && bytes.get(at + 1) == Some(&b'"');
+        } else {
+            begins = !quoted && (byte == delimiter || matches!(byte, b'\n' | b'\r'));
+        }
+        at += 1;
+    }
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    kept.push_str(&text[done..]);
+    Cow::Owned(kept)
 }
 
 /// A reader that splits records of any lengths.

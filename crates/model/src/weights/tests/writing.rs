@@ -5,7 +5,8 @@ use std::fs;
 
 use super::fixtures::*;
 use crate::weights::{
-    NamedTensor, WeightsError, read_safetensors_with_metadata, sha256_of, write_safetensors,
+    NamedTensor, WeightsError, read_safetensors_metadata, read_safetensors_with_metadata,
+    sha256_of, write_safetensors,
 };
 
 #[test]
@@ -44,6 +45,33 @@ fn what_is_written_is_read_back() {
         "equal tensors give equal bytes"
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn metadata_are_read_without_the_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model");
+    let long = [("convextune".to_owned(), "x".repeat(5000))].into();
+    write_safetensors(&path, &sample_tensors(), &long).unwrap();
+    assert_eq!(read_safetensors_metadata(&path).unwrap(), long);
+    let bytes = fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    fs::write(&path, &bytes[..header]).unwrap();
+    assert_eq!(read_safetensors_metadata(&path).unwrap(), long);
+    assert!(read_safetensors_with_metadata::<f32>(&path).is_err());
+    for cut in [header - 1, 600, 100] {
+        fs::write(&path, &bytes[..cut]).unwrap();
+        let error = read_safetensors_metadata(&path).unwrap_err();
+        assert!(matches!(error, WeightsError::Corrupt { .. }), "{error}");
+    }
+    fs::write(&path, b"a,b\n1,2\n").unwrap();
+    let error = read_safetensors_metadata(&path).unwrap_err();
+    assert!(
+        matches!(error, WeightsError::UnknownFormat { .. }),
+        "{error}"
+    );
+    write_safetensors(&path, &sample_tensors(), &no_metadata()).unwrap();
+    assert!(read_safetensors_metadata(&path).unwrap().is_empty());
 }
 
 #[test]

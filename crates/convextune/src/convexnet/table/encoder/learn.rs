@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Feature, Part, Scale, check_size, not_a_number};
 use crate::convexnet::table::Table;
-use crate::convexnet::table::cell::{Cell, listed, ordered};
+use crate::convexnet::table::cell::{Cell, check_commas, listed, ordered};
 use crate::error::Error;
 
 /// Texts among a majority of numbers are categories if there are no more different cells than these.
@@ -84,6 +84,7 @@ impl<'a> Training<'a> {
         if self.texts == 0 {
             return self.number();
         }
+        check_commas(&self.cells).map_err(|(i, reason)| self.error(self.rows[i], &reason))?;
         let shares = self.shares();
         let repeated = shares.len() <= 2 || 2 * shares.len() <= present;
         // Mostly numbers: the texts are categories only when there is little else.

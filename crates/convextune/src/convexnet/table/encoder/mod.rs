@@ -29,7 +29,7 @@ mod output;
 use faer::Mat;
 use serde::{Deserialize, Serialize};
 
-use super::cell::{Cell, listed, shown};
+use super::cell::{Cell, has_commas, listed, shown};
 use super::{Table, Target};
 use crate::convexnet::{Bias, Task};
 use crate::error::Error;
@@ -350,9 +350,8 @@ fn check_size(value: f64) -> Result<f64, String> {
 }
 
 fn not_a_number(text: &str) -> String {
-    let comma = text.replacen(',', ".", 1).parse::<f64>().is_ok();
-    let hint = if comma {
-        "write decimal points"
+    let hint = if has_commas(text) {
+        "write decimal points, and thousands without commas"
     } else {
         "correct it, or write NA if it is not known"
     };
@@ -360,6 +359,15 @@ fn not_a_number(text: &str) -> String {
 }
 
 fn unknown_target(table: &Table, target: &str) -> Error {
+    if table.is_positional() {
+        return table.error(format!(
+            "there is no column {}; a matrix has no names, and its columns are called f1 to f{} by their places, \
+             so that f{} is the last",
+            shown(target),
+            table.names.len(),
+            table.names.len()
+        ));
+    }
     let hint = match table.names.len() {
         1 => " (are the cells separated by something else than comma, semicolon or tab?)",
         _ => "",

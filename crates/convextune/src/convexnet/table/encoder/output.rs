@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Scale, check_size, not_a_number};
 use crate::convexnet::Task;
-use crate::convexnet::table::cell::{Cell, listed, ordered, shown};
+use crate::convexnet::table::cell::{Cell, check_commas, listed, ordered, shown};
 use crate::convexnet::table::{Table, Target};
 use crate::error::Error;
 
@@ -36,9 +36,11 @@ impl Output {
         notes: &mut Vec<String>,
     ) -> Result<Self, Error> {
         let cells = Labels::new(table, rows, column)?;
-        let task = match task {
-            Some(task) => task,
-            None => cells.task(notes),
+        let task = if let Some(task) = task {
+            task
+        } else {
+            check_commas(&cells.cells).map_err(|(i, reason)| cells.error(i, &reason))?;
+            cells.task(notes)
         };
         match task {
             Task::Classification => cells.classes().map(Self::Classes),

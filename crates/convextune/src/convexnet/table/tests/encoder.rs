@@ -1,7 +1,7 @@
 use faer::Mat;
 
 use super::super::{Encoder, Table, Target};
-use super::{all, sentence, table};
+use super::{all, learn, table};
 use crate::convexnet::{Bias, Task};
 
 /// Learns on every row and encodes, with every column as target: no matter with what result.
@@ -18,11 +18,6 @@ pub(super) fn try_everything(table: &Table) {
             let _ = encoder.labels(table, &rows);
         }
     }
-}
-
-fn learn(text: &str, target: &str) -> Result<Encoder, crate::Error> {
-    let table = table(text);
-    Encoder::learn(&table, &all(&table), target, None, Bias::None)
 }
 
 #[test]
@@ -211,138 +206,6 @@ fn more_columns_than_rows_are_no_error() {
 }
 
 #[test]
-fn bad_training_data_are_refused_in_one_sentence() {
-    let many = |odd: &str| {
-        let rows: Vec<String> = (0..50).map(|i| format!("{}.5,{}\n", i, i % 2)).collect();
-        format!("x,y\n{}{odd},1\n", rows.concat())
-    };
-    for (text, words) in [
-        ("x,y\n1,0\n".to_owned(), "there are 1 training rows"),
-        (
-            "x,z\n1,0\n2,1\n".into(),
-            "there is no column `y`; the columns are `x`, `z`",
-        ),
-        ("x y\n1 0\n2 1\n".into(), "separated by something else"),
-        ("x,y\n1,a\n2,a\n".into(), "of the one class `a`"),
-        ("x,y\n1,3\n2,3\n3,3\n".into(), "of the one class `3`"),
-        (
-            "x,y\n1,0.5\n2,0.5\n".into(),
-            "`y` is 0.5 in all 2 training rows",
-        ),
-        (
-            "x,y\n1,0\n2,NA\n".into(),
-            "row 2 (line 3), column `y`: the target is missing",
-        ),
-        (
-            "x,y\n1,a\n2,b\n3,c\n4,d\n".into(),
-            "4 classes in 4 training rows",
-        ),
-        (
-            "x,y\n1,0\n1,1\n".into(),
-            "no column is left to predict `y` from: not used: `x` (always",
-        ),
-        (
-            "y\n1\n0\n".into(),
-            "no column is left to predict `y` from: it is the only one",
-        ),
-        (
-            "x,y\n1,0\ninf,1\n".into(),
-            "row 2 (line 3), column `x`: inf is beyond 1e150",
-        ),
-        (
-            "x,y\n1,0\n-1e300,1\n".into(),
-            "row 2 (line 3), column `x`: -1e300 is beyond",
-        ),
-        (
-            "x,y\n1,0.5\n2,1e300\n".into(),
-            "row 2 (line 3), column `y`: 1e300 is beyond",
-        ),
-        (
-            "x,y\n1,9007199254740993\n2,9007199254740992\n".into(),
-            "not told apart",
-        ),
-        (
-            many("oops"),
-            "row 51 (line 52), column `x`: `oops` is not a number",
-        ),
-        (
-            many("\"3,5\""),
-            "column `x`: `3,5` is not a number: write decimal points",
-        ),
-    ] {
-        let said = sentence(learn(&text, "y"), "t.csv");
-        assert!(said.contains(words), "{text:?}: {said}");
-    }
-}
-
-#[test]
-fn a_slip_among_the_numbers_of_a_target_is_named() {
-    let rows: Vec<String> = (0..50).map(|i| format!("{i},{i}.5\n")).collect();
-    let text = format!("x,y\n{}50,1O\n", rows.concat());
-    let said = sentence(learn(&text, "y"), "t.csv");
-    assert!(
-        said.contains("row 51 (line 52), column `y`: `1O` is not a number"),
-        "{said}"
-    );
-}
-
-#[test]
-fn bad_data_at_prediction_are_refused_in_one_sentence() {
-    let train = table("a,b,c,y\n1,1,u,n\n2,3,v,m\n4,4,u,n\n3,1,v,m\n");
-    let encoder = Encoder::learn(&train, &all(&train), "y", None, Bias::Free).unwrap();
-    for (text, words) in [
-        (
-            "a,d\n1,2\n",
-            "it lacks 2 of the columns the model was trained on: `b`, `c`",
-        ),
-        (
-            "a,b,c\n1,no,u\n",
-            "row 1 (line 2), column `b`: `no` is not a number",
-        ),
-        (
-            "a,b,c\n1,2,u\n1,-inf,u\n",
-            "row 2 (line 3), column `b`: -inf is beyond",
-        ),
-        (
-            "a,b,c\n1e200,2,u\n",
-            "row 1 (line 2), column `a`: 1e200 is beyond",
-        ),
-    ] {
-        let table = table(text);
-        let said = sentence(encoder.features(&table, &all(&table)), "t.csv");
-        assert!(said.contains(words), "{text:?}: {said}");
-    }
-    for (text, words) in [
-        (
-            "a,b,c,y\n1,2,u,k\n",
-            "row 1 (line 2), column `y`: `k` is none of the model's classes, `m`, `n`",
-        ),
-        (
-            "a,b,c,y\n1,2,u,\n",
-            "row 1 (line 2), column `y`: the target is missing",
-        ),
-        ("a,b,c\n1,2,u\n", "there is no column `y`"),
-    ] {
-        let table = table(text);
-        let said = sentence(encoder.labels(&table, &all(&table)), "t.csv");
-        assert!(said.contains(words), "{text:?}: {said}");
-    }
-    let said = sentence(encoder.features(&train, &[0, 4]), "t.csv");
-    assert!(
-        said.contains("row 4 (from 0) was asked for, but there are 4 rows"),
-        "{said}"
-    );
-    let tiny = table("a,y\n1e-200,0\n2e-200,1\n");
-    let encoder = Encoder::learn(&tiny, &[0, 1], "y", None, Bias::None).unwrap();
-    let new = table("a\n5\n");
-    let said = sentence(encoder.features(&new, &[0]), "t.csv");
-    assert!(
-        said.contains("5e0 is too far from the training values"),
-        "{said}"
-    );
-}
-
-#[test]
 fn extreme_numbers_are_standardised_without_overflow_or_underflow() {
     for unit in ["1e150", "1e-150", "1e-300", "1"] {
         let unit: f64 = unit.parse().unwrap();
@@ -354,37 +217,6 @@ fn extreme_numbers_are_standardised_without_overflow_or_underflow() {
         let expected = Mat::from_fn(4, 1, |i, _| [-1.0, 1.0, 0.5, -0.5][i] / s);
         assert!((&x - &expected).norm_max() < 1e-12, "{unit:e}: {x:?}");
     }
-}
-
-/// A matrix of integers as a `.npy` file of one byte a number.
-fn matrix(rows: usize, columns: usize) -> Table {
-    let header =
-        format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({rows}, {columns})}}\n");
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(
-        (0..rows * columns).map(|k| (k * k % 7) as u8 * u8::from(k % columns < 2) + (k % 2) as u8),
-    );
-    let (_folder, path) = super::file("m.npy", &bytes);
-    Table::read(&path).unwrap()
-}
-
-#[test]
-fn columns_without_names_must_be_where_they_were() {
-    let train = matrix(9, 3);
-    let learn = |target| Encoder::learn(&train, &all(&train), target, None, Bias::None).unwrap();
-    let (last, first) = (learn("f3"), learn("f1"));
-    assert!(last.features(&train, &[0]).is_ok() && first.features(&train, &[0]).is_ok());
-    // Without the target the others stay in place only if it was the last.
-    assert!(last.features(&matrix(5, 2), &[0]).is_ok());
-    let said = sentence(first.features(&matrix(5, 2), &[0]), "m.npy");
-    assert!(
-        said.contains("it has 2 columns, but the model was trained on a matrix of 3"),
-        "{said}"
-    );
-    let said = sentence(last.features(&matrix(5, 4), &[0]), "m.npy");
-    assert!(said.contains("it has 4 columns"), "{said}");
 }
 
 #[test]

@@ -1,11 +1,13 @@
 mod encoder;
 mod folds;
 mod reading;
+mod refusals;
 mod uci;
 
 use std::path::PathBuf;
 
-use super::Table;
+use super::{Encoder, Table};
+use crate::convexnet::Bias;
 use tempfile::TempDir;
 
 /// A file with these bytes, in a folder that lives as long as the first value.
@@ -33,4 +35,10 @@ fn sentence<T>(result: Result<T, crate::Error>, file: &str) -> String {
     assert!(sentence.contains(file), "{sentence}");
     assert!(!sentence.contains('\n'), "{sentence}");
     sentence
+}
+
+/// Learns on every row.
+fn learn(text: &str, target: &str) -> Result<Encoder, crate::Error> {
+    let table = table(text);
+    Encoder::learn(&table, &all(&table), target, None, Bias::None)
 }

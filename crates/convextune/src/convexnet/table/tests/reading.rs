@@ -49,6 +49,28 @@ fn the_delimiter_is_found_out() {
 }
 
 #[test]
+fn spaces_around_quoted_cells_do_not_count() {
+    let text = "n, \"a, b\" ,c\n 1,  \"x \"\"y\"\", z\", 2\n\n \"3\", \"\", \"two\n, \"\"lines\"\"\"\n5, say \"x\", 6\n";
+    let table = table(text);
+    assert_eq!(table.names(), ["n", "a, b", "c"]);
+    let row = |i: usize| [0, 1, 2].map(|j| table.cell(i, j));
+    let (number, text) = (Cell::Number, Cell::Text);
+    assert_eq!(row(0), [number(1.0), text("x \"y\", z"), number(2.0)]);
+    assert_eq!(
+        row(1),
+        [number(3.0), Cell::Missing, text("two\n, \"lines\"")]
+    );
+    // Within a cell a mark is a letter.
+    assert_eq!(row(2), [number(5.0), text("say \"x\""), number(6.0)]);
+    assert_eq!(table.row_name(2), "row 3 (line 6)");
+    let table = super::table("a; b\n\"1\"; \"2; 3\"\n");
+    assert_eq!(table.cell(0, 1), Cell::Text("2; 3"));
+    let (_folder, path) = file("t.csv", b"a, b\n1, \"open\n");
+    let said = sentence(Table::read(&path), "t.csv");
+    assert!(said.contains("left open"), "{said}");
+}
+
+#[test]
 fn a_blank_line_is_no_row_and_lines_stay_counted() {
     let table = table("\na,b\n1,2\n\n\n3,\"4\n\"\n5,6\n");
     assert_eq!(table.rows(), 3);
