@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use common::cases::{case, check};
@@ -96,6 +97,69 @@ fn explained_effects_are_those_of_true_fits() {
     assert!(
         shown.contains("pushed blue up") && shown.contains("train/blue/"),
         "{shown}"
+    );
+}
+
+/// Approximations are called so, and come near what is exact; a model that keeps the network's own outputs is
+/// explained by products, exactly.
+#[test]
+fn approximate_effects_are_called_so() {
+    let place = Place::new();
+    let photo = "photos/test/red/1.png";
+    let told = |more: &[&str]| {
+        let command = [
+            "explain",
+            "m.safetensors",
+            photo,
+            "--top=30",
+            "--json",
+            "-q",
+        ];
+        array(&place.json(&[&command, more].concat())).to_vec()
+    };
+    let effects = |told: &[Value]| -> BTreeMap<String, Vec<f64>> {
+        let effect = |t: &Value| (t["sample"].to_string(), numbers(&t["effect"]));
+        told.iter().map(effect).collect()
+    };
+    let difference = |a: &[Value], b: &[Value]| {
+        let (a, b) = (effects(a), effects(b));
+        assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+        let flat = |m: BTreeMap<String, Vec<f64>>| m.into_values().flatten().collect::<Vec<_>>();
+        let (a, b) = (flat(a), flat(b));
+        let square = |x: f64, (a, b): (&f64, &f64)| x + (a - b).powi(2);
+        let size = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>();
+        (a.iter().zip(&b).fold(0.0, square) / size(&b)).sqrt()
+    };
+    fit(&place, "photos", "m.safetensors", &[]);
+    let exact = told(&[]);
+    for (how, most) in [("--fast", 0.7), ("--fast=kfac", 1.0), ("--fast=ekfac", 1.0)] {
+        let rough = told(&[how]);
+        assert!(rough.iter().all(|t| t["exact"] == false));
+        let residual = rough[0]["residual"].as_f64().unwrap();
+        let error = difference(&rough, &exact);
+        assert!(
+            residual > 1e-3 && error > 1e-6 && error < most,
+            "{how} {residual} {error}"
+        );
+    }
+    fit(&place, "photos", "m.safetensors", &["--keep-f0"]);
+    let kept = told(&[]);
+    assert!(
+        kept.iter()
+            .all(|t| t["exact"] == true && t["residual"].as_f64().unwrap() <= 2e-3)
+    );
+    let shown = place.run(&["explain", "m.safetensors", photo, "--fast"]);
+    let note = text(&shown.stderr);
+    assert!(note.contains("these effects are approximate"), "{note}");
+    let score = scores(&place, "m.safetensors", photo);
+    let best = score.iter().copied().fold(f64::MIN, f64::max);
+    let said = text(&shown.stdout);
+    assert!(
+        said.lines()
+            .next()
+            .unwrap()
+            .ends_with(&format!("{best:.3}")),
+        "{said}"
     );
 }
 

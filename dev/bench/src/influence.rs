@@ -231,8 +231,6 @@ fn approximate(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<(
     let ways = [
         ("kfac", 1, 1),
         ("ekfac", 2, 1),
-        ("ekfac", 2, 5),
-        ("ekfac", 2, 500),
         ("none", 0, 5),
         ("none", 0, 500),
     ];

@@ -35,15 +35,27 @@ pub struct ExplainArgs {
     /// The class whose score to explain [default: the predicted one]
     #[arg(long, value_name = "NAME")]
     pub class: Option<String>,
-    /// Approximate effects by the curvature (EKFAC), for many thousand training images; the residual says how roughly
-    #[arg(long)]
-    pub fast: bool,
+    /// Approximate effects, for many thousand training images: by five iterations of conjugate gradients, or by the
+    /// curvature alone; the residual says how roughly
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "iterations")]
+    pub fast: Option<Fast>,
     /// How images are read.
     #[command(flatten)]
     pub read: ReadArgs,
     /// How to run.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// How to approximate effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Fast {
+    /// Five iterations of conjugate gradients
+    Iterations,
+    /// The inverse curvature by K-FAC
+    Kfac,
+    /// The inverse curvature by EKFAC
+    Ekfac,
 }
 
 /// What to order images by.

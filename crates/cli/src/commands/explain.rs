@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
-use convextune::influence::{Effect, Explainer, Explanation, Trained, quadratic_model};
+use convextune::influence::{
+    Approximation, Effect, Explainer, Explanation, Trained, quadratic_model,
+};
 use convextune::job::ReadOptions;
 use convextune::model_file::Model;
 use convextune::progress::Reporter;
@@ -12,7 +14,7 @@ use convextune_model::images::{Item, list_images};
 use serde::Serialize;
 
 use super::{note_seen, note_skipped, open, unlabelled};
-use crate::args::influence::ExplainArgs;
+use crate::args::influence::{ExplainArgs, Fast};
 use crate::failure::wrong_usage;
 use crate::output::{print, print_json};
 use crate::progress::Terminal;
@@ -47,7 +49,7 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
     let model = quadratic_model(&args.model)?;
     let asked = args.class.as_deref().map(|name| class(&model, name));
     let asked = asked.transpose()?;
-    let explainer = Explainer::of(model, args.fast, &read, &reporter)?;
+    let explainer = Explainer::of(model, args.fast.map(approximation), &read, &reporter)?;
     let trained = explainer.trained();
     let opened = open(trained.model(), unlabelled(images), args.read, &reporter)?;
     let explained = explainer.explain(&opened.samples, asked, args.top, &reporter)?;
@@ -70,6 +72,14 @@ pub fn run(args: &ExplainArgs) -> Result<()> {
     print(&texts.join("\n"))
 }
 
+fn approximation(fast: Fast) -> Approximation {
+    match fast {
+        Fast::Iterations => Approximation::Iterations,
+        Fast::Kfac => Approximation::Kfac,
+        Fast::Ekfac => Approximation::Ekfac,
+    }
+}
+
 /// Says it where effects are not exact.
 fn note_approximate(lists: &[Lists<'_>], reporter: &dyn Reporter) {
     let all = lists
@@ -80,7 +90,7 @@ fn note_approximate(lists: &[Lists<'_>], reporter: &dyn Reporter) {
     if worst > 0.0 {
         reporter.note(&format!(
             "these effects are approximate: the linear systems behind them were solved to a relative residual of \
-             {worst:.1e}, with EKFAC as preconditioner"
+             {worst:.1e}"
         ));
     }
 }

@@ -10,12 +10,14 @@
 //! ```
 //!
 //! where W_GX has the rows of G. (`W_GG = h_GG` is the leverage.) The systems of (6) are solved by conjugate gradients,
-//! several side by side ([`convextune_solve::quadratic::several`]), preconditioned by a model F of `J'P J` whose
-//! inverse costs a few small matrix products ([`crate::linearize::Curvature`], EKFAC): to a tolerance, which is as good
-//! as exact, or with a single iteration, which is the influence that EKFAC alone gives, at the length that suits H best.
-//! (At the length that it has by itself, leverages come out well above 1, where no true one is: with more weights than
-//! rows of J, F has full rank and `J'P J` has not. Conjugate gradients stay below the true ones.) For a head alone F is
-//! `J'P J` itself, and one iteration is exact.
+//! several side by side ([`convextune_solve::quadratic::several`]): to a tolerance, which is as good as exact, or with
+//! a few iterations. They may be preconditioned by a model F of `J'P J` whose inverse costs a few small matrix products
+//! ([`crate::linearize::Curvature`], K-FAC or EKFAC). One iteration is then the influence that this model alone gives,
+//! at the length that suits H best. (At the length that it has by itself, leverages come out well above 1, where no true
+//! one is: with more weights than rows of J, F has full rank and `J'P J` has not. Conjugate gradients stay below the
+//! true ones.) For a head alone F is `J'P J` itself, and one iteration is exact. Elsewhere no preconditioner is better: its
+//! products cost more than they save, and it spreads the many eigenvalues that are equal to Lambda
+//! (`docs/math/influence.md` has the figures).
 //!
 //! **Between two samples** whose systems were both solved, `W = g_X'V_Y + V_X'r_Y` with `r = g - H V` is better than
 //! the product of (6): it is short of the true W by `(V* - V)_X' H (V* - V)_Y`, a product of two errors, and so is the

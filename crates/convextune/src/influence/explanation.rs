@@ -16,13 +16,48 @@ use crate::model_file::Model;
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
-/// Iterations of conjugate gradients after which an approximation is taken.
+/// Iterations after which conjugate gradients are an approximation.
 const FEW: usize = 5;
+/// Iterations of conjugate gradients at most.
+const MOST: usize = 1000;
 /// Relative residual of the systems behind effects that are called exact where there is no closed form. Effects come
 /// from two systems, and their errors are products of the two ([`super::curved`]).
 const EXACT: f64 = 1e-3;
 /// Training images whose effects are computed for each one that is told, where the first look is at weights alone.
 const CANDIDATES: usize = 4;
+
+/// An approximation of effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approximation {
+    /// Five iterations of conjugate gradients.
+    Iterations,
+    /// The inverse curvature by K-FAC alone.
+    Kfac,
+    /// The inverse curvature by EKFAC alone.
+    Ekfac,
+}
+
+impl Approximation {
+    /// The curvature it takes, and how far systems are solved.
+    fn how(approximation: Option<Self>, seed: u64) -> (Option<CurvatureOptions>, PcgOptions) {
+        let (rescale, max_iterations) = match approximation {
+            None => (None, MOST),
+            Some(Self::Iterations) => (None, FEW),
+            Some(Self::Kfac) => (Some(false), 1),
+            Some(Self::Ekfac) => (Some(true), 1),
+        };
+        let curvature = rescale.map(|rescale| CurvatureOptions {
+            probes: 1,
+            seed,
+            rescale,
+        });
+        let effort = PcgOptions {
+            tolerance: EXACT,
+            max_iterations,
+        };
+        (curvature, effort)
+    }
+}
 
 /// The way in which a model is explained.
 pub enum Explainer {
@@ -40,17 +75,17 @@ impl Explainer {
     /// When the model's loss is not quadratic, or its training images are not there or not the same.
     pub fn of(
         model: Model,
-        approximate: bool,
+        approximation: Option<Approximation>,
         options: &ReadOptions,
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
         let setting = Setting::of(&model)?;
         let held = check_size(&setting, model.header.report.train_samples).is_ok();
-        if held && !setting.keep_f0 && !approximate {
+        if held && !setting.keep_f0 && approximation.is_none() {
             let posterior = Posterior::of(model, options, reporter)?;
             return Ok(Self::Closed(Box::new(posterior)));
         }
-        let posterior = CurvedPosterior::of(model, approximate, options, reporter)?;
+        let posterior = CurvedPosterior::of(model, approximation, options, reporter)?;
         Ok(Self::Products(Box::new(posterior)))
     }
 
@@ -162,8 +197,8 @@ impl Posterior {
     }
 }
 
-/// A fitted model together with its training images and a model of its curvature: for more images than a kernel can be
-/// held of, and where an approximation will do.
+/// A fitted model together with its training images, for products alone: for more images than a kernel can be held of,
+/// and where an approximation will do.
 pub struct CurvedPosterior {
     trained: Trained,
     curved: Curved,
@@ -171,14 +206,14 @@ pub struct CurvedPosterior {
 }
 
 impl CurvedPosterior {
-    /// Finds the training images of `model` again, and models the curvature. Systems are solved to a relative residual
-    /// of 1e-3, or for an approximation with five iterations.
+    /// Finds the training images of `model` again, and models the curvature where the approximation needs it. Without
+    /// one, systems are solved to a relative residual of 1e-3.
     ///
     /// # Errors
     /// When the model's loss is not quadratic, or its training images are not there or not the same.
     pub fn of(
         model: Model,
-        approximate: bool,
+        approximation: Option<Approximation>,
         options: &ReadOptions,
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
@@ -188,26 +223,12 @@ impl CurvedPosterior {
         reporter.stage("outputs", labels.len() as u64);
         let outputs = model.outputs(&samples, reporter)?;
         let residuals = targets(labels, setting.classes, setting.alpha) - outputs;
-        let curvature = CurvatureOptions {
-            probes: 1,
-            seed: model.header.options.seed,
-            rescale: true,
-        };
-        let effort = PcgOptions {
-            tolerance: EXACT,
-            max_iterations: if approximate { FEW } else { 1000 },
-        };
-        let curved = Curved::new(
-            &setting,
-            samples,
-            residuals,
-            (Some(curvature), effort),
-            reporter,
-        )?;
+        let how = Approximation::how(approximation, model.header.options.seed);
+        let curved = Curved::new(&setting, samples, residuals, how, reporter)?;
         Ok(Self {
             trained,
             curved,
-            exact: !approximate,
+            exact: approximation.is_none(),
         })
     }
 

@@ -39,7 +39,7 @@ use crate::samples::Samples;
 
 pub use curved::{Curved, Directions};
 pub use dual::{Dual, Removal};
-pub use explanation::{CurvedPosterior, Effect, Explainer, Explanation};
+pub use explanation::{Approximation, CurvedPosterior, Effect, Explainer, Explanation};
 use linearised::check_quadratic;
 pub(crate) use linearised::head_has_seen_labels;
 pub use linearised::{Linearised, Setting, check_unconstrained};
