@@ -1,10 +1,10 @@
 //! What was removed from a model: hashes, kept beside the model and not in it.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use convextune_model::images::{Item, digests};
+use convextune_model::weights::write_atomically;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -94,21 +94,10 @@ impl Manifest {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), Error> {
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|error| {
-            let shown = path.display();
-            Error::Usage(format!("{shown}: the manifest cannot be written ({error})"))
-        })
+        write_atomically(path, |file| {
+            serde_json::to_writer_pretty(&mut *file, self)?;
+            file.write_all(b"\n")
+        })?;
+        Ok(())
     }
 }
