@@ -41,6 +41,18 @@ fn wrong_usage() {
                 &good("--holdout 0.2 --test photos/test"),
                 "cannot be used with",
             ),
+            case(
+                &good("--method fc --linearize-from layer3"),
+                "--linearize-from + the head alone + --method lqf",
+            ),
+            case(
+                &format!("compare photos {GOOD} --methods fc,lqf-fc --linearize-from layer9"),
+                "--linearize-from + the head alone",
+            ),
+            case(
+                &good("--solver dual --precondition kfac"),
+                "--precondition + --solver dual",
+            ),
             case(&good("--solver-tolerance 0"), "--solver-tolerance"),
             case(&good("--image-size 0"), "--image-size + from 1 to 4096"),
             case(&good("--image-size 5000"), "--image-size + from 1 to 4096"),

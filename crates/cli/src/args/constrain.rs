@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
+use super::update::ChangeArgs;
 use super::values::not_negative;
-use super::{ReadArgs, RunArgs};
 
 /// Arguments of `constrain`.
 #[derive(Args, Debug)]
@@ -37,16 +37,7 @@ pub struct ConstrainArgs {
     /// By how much the class must be ahead of every other, in units of the scores
     #[arg(long, value_name = "X", default_value_t = 0.05, value_parser = not_negative, allow_negative_numbers = true)]
     pub margin: f64,
-    /// The folder that MODEL was fitted on, if it is no longer where it was
-    #[arg(long, value_name = "FOLDER")]
-    pub photos: Option<PathBuf>,
-    /// Where to write the model; may be MODEL itself
-    #[arg(long, short, value_name = "FILE")]
-    pub output: PathBuf,
-    /// How images are read.
+    /// Training images, output, and how to run.
     #[command(flatten)]
-    pub read: ReadArgs,
-    /// How to run.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub change: ChangeArgs,
 }

@@ -12,6 +12,7 @@ use convextune_model::weights::WeightFile;
 
 use crate::error::Error;
 use crate::finetune::FitOptions;
+use crate::model_file::check_no_model;
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
@@ -77,9 +78,9 @@ pub fn open_backbone(
             backbone,
             WeightFile::read(&locate(backbone, &cache_dir()?)?)?,
         ),
-        (Some(backbone), Some(path)) => (backbone, WeightFile::read(path)?),
+        (Some(backbone), Some(path)) => (backbone, read_weights(path)?),
         (None, Some(path)) => {
-            let file = WeightFile::read(path)?;
+            let file = read_weights(path)?;
             let backbone = detect(&file).ok_or_else(|| {
                 let path = path.display();
                 Error::Usage(format!(
@@ -96,6 +97,12 @@ pub fn open_backbone(
         }
     };
     Ok((backbone, backbone.load(&file)?.network))
+}
+
+fn read_weights(path: &Path) -> Result<WeightFile, Error> {
+    let file = WeightFile::read(path)?;
+    check_no_model(&file)?;
+    Ok(file)
 }
 
 impl Job {

@@ -89,6 +89,21 @@ impl Manifest {
         Ok(found)
     }
 
+    /// Appends a removal, unless the same images were removed from the same training set before: then
+    /// that entry is brought up to date, and the answer is false.
+    pub fn record(&mut self, removal: Removal) -> bool {
+        let same = |old: &&mut Removal| {
+            old.training_set_before == removal.training_set_before && old.sha256 == removal.sha256
+        };
+        if let Some(old) = self.removals.iter_mut().find(same) {
+            old.certified = removal.certified;
+            old.names = removal.names.or(old.names.take());
+            return false;
+        }
+        self.removals.push(removal);
+        true
+    }
+
     /// Writes the manifest, all or nothing.
     ///
     /// # Errors
