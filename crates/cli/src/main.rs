@@ -91,11 +91,11 @@ fn run(command: Command) -> Result<()> {
             commands::forget::run(&args)
         }
         Command::Add(args) => {
-            use_threads(args.run.threads)?;
+            use_threads(args.change.run.threads)?;
             commands::add::run(&args)
         }
         Command::Constrain(args) => {
-            use_threads(args.run.threads)?;
+            use_threads(args.change.run.threads)?;
             commands::constrain::run(&args)
         }
         Command::Nn { command } => {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use convextune::finetune::{BackboneWeight, FitOptions, Method, WeightDecay};
+use convextune::finetune::{
+    BackboneWeight, FitOptions, Method, PreconditionerChoice, SolverChoice, WeightDecay,
+};
 use convextune::job::JobOptions;
 use convextune::model_file::HEAD;
 
@@ -46,6 +48,7 @@ impl TryFrom<FitArgs> for FitPlan {
     fn try_from(args: FitArgs) -> Result<Self> {
         let options = options(args.method, &args.problem, &args.solver, &args.data);
         check_stage(&args.backbone, options.linearize_from.as_deref())?;
+        check_used(&[args.method], &options)?;
         Ok(Self {
             job: job(args.folder, &args.backbone, args.data, args.read),
             options,
@@ -62,8 +65,11 @@ impl TryFrom<CompareArgs> for ComparePlan {
 
     fn try_from(args: CompareArgs) -> Result<Self> {
         let fit = |method: &Method| options(*method, &args.problem, &args.solver, &args.data);
-        let fits = args.methods.iter().map(fit).collect();
+        let fits: Vec<FitOptions> = args.methods.iter().map(fit).collect();
         check_stage(&args.backbone, args.problem.linearize_from.as_deref())?;
+        if let Some(options) = fits.first() {
+            check_used(&args.methods, options)?;
+        }
         Ok(Self {
             job: job(args.folder, &args.backbone, args.data, args.read),
             fits,
@@ -87,6 +93,22 @@ fn check_stage(args: &BackboneArgs, stage: Option<&str>) -> Result<()> {
             backbone.name()
         ))),
     }
+}
+
+/// That no option is given that all methods, or the solver, would pass over.
+fn check_used(methods: &[Method], options: &FitOptions) -> Result<()> {
+    if options.linearize_from.is_some() && !methods.contains(&Method::Lqf) {
+        let text = "--linearize-from: the methods fc and lqf-fc train the head alone; leave it out, or \
+                    use --method lqf";
+        return Err(wrong_usage(text.into()));
+    }
+    let idle = [PreconditionerChoice::Auto, PreconditionerChoice::None];
+    if options.solver == SolverChoice::Dual && !idle.contains(&options.precondition) {
+        let text = "--precondition: the closed form of --solver dual needs no preconditioner; leave one \
+                    of the two out";
+        return Err(wrong_usage(text.into()));
+    }
+    Ok(())
 }
 
 fn job(folder: PathBuf, backbone: &BackboneArgs, data: DataArgs, read: ReadArgs) -> JobOptions {

@@ -209,10 +209,25 @@ fn model_files_that_cannot_be_used() {
             ),
             case(
                 &predict("weights.safetensors"),
-                "weights.safetensors + convextune fit",
+                "weights.safetensors + is a weight file + --weights",
+            ),
+            case(
+                &fit("--weights m.safetensors"),
+                "m.safetensors: is a model + weights of a backbone are needed",
+            ),
+            case(
+                &fit("--backbone cifar-resnet20 --weights m.safetensors"),
+                "m.safetensors: is a model + backbone pull",
+            ),
+            case(
+                "backbone check m.safetensors",
+                "m.safetensors: is a model + backbone pull",
             ),
             case(&predict("nowhere.safetensors"), "nowhere.safetensors"),
-            case(&predict("photos/test/red/0.png"), "0.png"),
+            case(
+                &predict("photos/test/red/0.png"),
+                "0.png: is not a model + convextune fit",
+            ),
             case(
                 "predict m.safetensors nowhere.png",
                 "nowhere.png + does not exist",

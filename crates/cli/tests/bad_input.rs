@@ -26,6 +26,10 @@ fn wrong_usage() {
                 "no backbone is called `resnet19` + resnet18",
             ),
             case(&good("--lambda-total 0"), "--lambda-total + above 0"),
+            case(
+                &good("--lambda-total -1"),
+                "invalid value '-1' for '--lambda-total + above 0",
+            ),
             case(&good("--lambda-total NaN"), "--lambda-total + finite"),
             case(&good("--weight-decay=-1"), "--weight-decay + above 0"),
             case(
@@ -36,6 +40,18 @@ fn wrong_usage() {
             case(
                 &good("--holdout 0.2 --test photos/test"),
                 "cannot be used with",
+            ),
+            case(
+                &good("--method fc --linearize-from layer3"),
+                "--linearize-from + the head alone + --method lqf",
+            ),
+            case(
+                &format!("compare photos {GOOD} --methods fc,lqf-fc --linearize-from layer9"),
+                "--linearize-from + the head alone",
+            ),
+            case(
+                &good("--solver dual --precondition kfac"),
+                "--precondition + --solver dual",
             ),
             case(&good("--solver-tolerance 0"), "--solver-tolerance"),
             case(&good("--image-size 0"), "--image-size + from 1 to 4096"),
@@ -106,6 +122,14 @@ fn folders_and_images_that_cannot_be_used() {
             case(&given("photos --test nowhere"), "nowhere + does not exist"),
         ],
     );
+    // Of both parts in one message.
+    place.photos("both/train", &["blue", "red"], 3);
+    place.photos("both/test", &["blue", "red"], 2);
+    for part in ["train", "test"] {
+        fs::write(place.path(&format!("both/{part}/red/{part}.jpg")), b"").unwrap();
+    }
+    let bad = "2 of 12 images + train.jpg is empty + test.jpg is empty";
+    check(&place, 1, &[case(&given("both"), bad)]);
     for folder in ["zero", "link"] {
         let skipped = place.json(&[
             "fit",

@@ -149,7 +149,7 @@ fn models_of_pictures_are_not_taken() {
             ),
             case(
                 "nn certify m.safetensors data.csv",
-                "m.safetensors + model of pictures",
+                "m.safetensors + model of pictures + a table is needed + convextune nn fit",
             ),
             case(
                 "nn predict weights.safetensors data.csv",

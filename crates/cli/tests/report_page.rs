@@ -10,7 +10,9 @@ use std::fs;
 use common::cases::{case, check, fit_model};
 use common::page::{NASTY, problems, record, sample};
 use common::{Place, listing, text};
+use convextune::finetune::LambdaSource;
 use convextune::page::{Contents, render};
+use convextune::update::{Change, What};
 use serde_json::Value;
 
 const SECTIONS: [&str; 10] = [
@@ -136,6 +138,25 @@ fn figures_of_the_page_are_those_of_the_contents() {
         rows[0].contains("longsleeve") && rows[0].contains("25.0\u{a0}%"),
         "the worst class comes first"
     );
+}
+
+/// What was forgotten since the fit is on the model card, and what Lambda was chosen on.
+#[test]
+fn changes_after_the_fit_are_named() {
+    let mut contents = sample(3);
+    contents.record.lambda_source = LambdaSource::LeaveOneOut;
+    contents.record.leave_one_out_error = Some(0.1);
+    assert!(render(&contents).contains("by leave-one-out on the same images"));
+    contents.model.as_mut().unwrap().changes.push(Change {
+        what: What::Forgotten,
+        samples: 2,
+        certified: false,
+    });
+    let page = render(&contents);
+    assert!(page.contains("2 images forgotten, not certified"));
+    assert!(page.contains("on the images of the fit, before some were forgotten or added"));
+    assert!(!page.contains("on the same images"));
+    assert_eq!(problems(&page), Vec::<String>::new());
 }
 
 #[test]

@@ -117,6 +117,14 @@ fn a_preconditioner_is_judged_on_the_system_it_is_for() {
             .does("spectrum m.safetensors photos --precondition kfac")
             .stdout,
     );
+    let judged = table
+        .lines()
+        .find(|line| line.starts_with("preconditioned"));
+    let judged = judged.unwrap_or_default();
+    assert!(
+        judged.contains("condition number at least") && judged.matches(" within ").count() == 2,
+        "{table}"
+    );
     for part in [
         "condition number",
         "with K-FAC",
@@ -166,6 +174,10 @@ fn tuning_by_leave_one_out_ends_at_slope_zero_and_is_written() {
             1e-12,
         );
         assert_eq!(report["lambda_source"], "leave-one-out");
+        let table = place.does("tune m.safetensors photos --weight-decay -o again.safetensors -q");
+        let table = text(&table.stdout);
+        let written = |line: &str| line.starts_with("model") && line.ends_with("again.safetensors");
+        assert!(table.lines().any(written), "{table}");
         let info = place.told("info better.safetensors --json");
         assert_eq!(info["report"]["objective"], report["objective"]);
         let scale = match report["backbone_scale"].as_f64() {

@@ -71,7 +71,7 @@ fn what_cannot_be_forgotten_or_added_is_refused() {
         ),
         case(
             &forget("net.safetensors", "one.txt", "x.safetensors"),
-            "convex network",
+            "convex network + pictures is needed + convextune fit",
         ),
         case(
             &forget("weights.safetensors", "one.txt", "x.safetensors"),
@@ -95,7 +95,7 @@ fn what_cannot_be_forgotten_or_added_is_refused() {
         ),
         case(
             "forget m.safetensors photos/test --samples one.txt -o x.safetensors -q",
-            "photos/test + not the training images",
+            "photos/test + not the training images + as it was at the fit, or fit again",
         ),
         case(
             "add m.safetensors same -o x.safetensors -q",

@@ -13,8 +13,8 @@ use convextune_model::graph::{Network, NodeId};
 use convextune_model::images::{SplitOrigin, Transform};
 use convextune_model::ops::{Op, Role};
 use convextune_model::weights::{
-    Metadata, NamedTensor, read_safetensors_metadata, read_safetensors_with_metadata,
-    write_safetensors,
+    Element, Metadata, NamedTensor, WeightFile, WeightsError, read_safetensors_metadata,
+    read_safetensors_with_metadata, write_safetensors,
 };
 use convextune_solve::faer::Mat;
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,8 @@ impl Opening {
     fn read(path: &Path, metadata: &Metadata) -> Result<(Self, String), Error> {
         let header = metadata.get(ENTRY).ok_or_else(|| {
             let reason =
-                "is a weight file, not a model that `convextune fit` or `convextune nn fit` wrote";
+                "is a weight file, not a model that `convextune fit` or `convextune nn fit` wrote; give \
+                 the model, or fit one with --weights";
             unusable(path, reason.into())
         })?;
         let opening = serde_json::from_str(header).map_err(|e| damaged(path, &e))?;
@@ -114,10 +115,12 @@ pub(crate) fn header_of(
     let (opening, header) = Opening::read(path, metadata)?;
     if opening.kind.as_deref() != kind {
         let reason = match opening.kind.as_deref() {
-            None => "is a model of pictures that `convextune fit` wrote; use `convextune predict`"
+            None => "is a model of pictures that `convextune fit` wrote, and a network on a table is needed, \
+                     which `convextune nn fit` writes; for pictures there is `convextune predict`"
                 .into(),
             Some(convexnet::KIND) => {
-                "is a convex network that `convextune nn fit` wrote; use `convextune nn predict`"
+                "is a convex network that `convextune nn fit` wrote, and a model of pictures is needed, \
+                 which `convextune fit` writes; for tables there is `convextune nn predict`"
                     .into()
             }
             Some(convexnet::PLAIN_KIND) => {
@@ -139,12 +142,46 @@ pub(crate) fn header_of(
     Ok(header)
 }
 
+/// Tensors and metadata of a file that should be a model.
+pub(crate) fn read_model<T: Element>(
+    path: &Path,
+) -> Result<(BTreeMap<String, NamedTensor<T>>, Metadata), Error> {
+    of_model(read_safetensors_with_metadata(path))
+}
+
+/// What was read of a file that should be a model.
+fn of_model<R>(read: Result<R, WeightsError>) -> Result<R, Error> {
+    match read {
+        Err(WeightsError::UnknownFormat { path, found }) => {
+            let reason = format!(
+                "is not a model ({found}); give a file that `convextune fit` or `convextune nn fit` wrote"
+            );
+            Err(unusable(&path, reason))
+        }
+        read => Ok(read?),
+    }
+}
+
+/// That a weight file is not a model, whose tensors have other names than a backbone's.
+///
+/// # Errors
+/// When it is one.
+pub fn check_no_model(file: &WeightFile) -> Result<(), Error> {
+    if !file.metadata.contains_key(ENTRY) {
+        return Ok(());
+    }
+    let reason = "is a model that convextune wrote, and the weights of a backbone are needed; give the \
+                  weight file of the backbone, such as `convextune backbone pull` fetches";
+    Err(unusable(&file.path, reason.into()))
+}
+
 /// Whether a model file holds a convex network, by its header.
 ///
 /// # Errors
 /// When the file is no model file.
 pub fn is_convex_network(path: &Path) -> Result<bool, Error> {
-    let (opening, _) = Opening::read(path, &read_safetensors_metadata(path)?)?;
+    let metadata = of_model(read_safetensors_metadata(path))?;
+    let (opening, _) = Opening::read(path, &metadata)?;
     Ok(opening.kind.as_deref() == Some(convexnet::KIND))
 }
 
@@ -242,7 +279,7 @@ impl Model {
     /// # Errors
     /// When the file is not a model file, is damaged, or was written by a newer version.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let (mut tensors, metadata) = read_safetensors_with_metadata(path)?;
+        let (mut tensors, metadata) = read_model(path)?;
         let header = header_of(path, &metadata, None, FORMAT_VERSION)?;
         let header: Header = serde_json::from_str(&header).map_err(|e| damaged(path, &e))?;
         if header.options.batch == 0 || header.classes.is_empty() {

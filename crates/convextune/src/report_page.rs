@@ -258,6 +258,7 @@ fn model_card(model: &Model) -> ModelCard {
         trained_weights,
         copies,
         options: header.options.clone(),
+        changes: header.changes.clone(),
         written_by: format!("convextune {}", env!("CARGO_PKG_VERSION")),
     }
 }

@@ -159,6 +159,27 @@ fn from_its_own_solution_it_ends_at_once() {
     }
 }
 
+/// The start counts as no iteration.
+#[test]
+fn no_more_iterations_than_allowed() {
+    for (seed, kind) in all_kinds().into_iter().enumerate() {
+        let problem = random(kind, 30, 4, 25, 0.01, 120 + seed as u64);
+        for max_iterations in 1..4 {
+            let options = SolveOptions {
+                tolerance: 1e-15,
+                max_iterations,
+            };
+            let solution = solve(&problem, &options, &[], &mut Quiet).unwrap();
+            assert_eq!(
+                (solution.status, solution.iterations),
+                (Status::MaxIterations, max_iterations),
+                "{kind:?}"
+            );
+            assert_eq!(solution.history.len(), max_iterations + 1, "{kind:?}");
+        }
+    }
+}
+
 /// The problem with these of its gates.
 fn with_gates(problem: &Problem, gates: &[usize]) -> Problem {
     let patterns = problem.matrix.patterns().select(gates);

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
+use super::update::ChangeArgs;
 use super::values::not_negative;
-use super::{ReadArgs, RunArgs};
 
 /// Arguments of `constrain`.
 #[derive(Args, Debug)]
@@ -32,24 +32,15 @@ pub struct ConstrainArgs {
     #[arg(long, value_name = "OLD", requires = "images")]
     pub like: Option<PathBuf>,
     /// Keep the scores of PHOTO, give or take X (0: exactly), not only the class
-    #[arg(long, value_name = "X", value_parser = not_negative, requires = "images")]
+    #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, requires = "images")]
     pub within: Option<f64>,
     /// A folder with one folder of images per class, which must get their class
     #[arg(long, value_name = "FOLDER")]
     pub right: Option<PathBuf>,
     /// By how much the class must be ahead of every other, in units of the scores
-    #[arg(long, value_name = "X", default_value_t = 0.05, value_parser = not_negative)]
+    #[arg(long, value_name = "X", default_value_t = 0.05, value_parser = not_negative, allow_negative_numbers = true)]
     pub margin: f64,
-    /// The folder that MODEL was fitted on, if it is no longer where it was
-    #[arg(long, value_name = "FOLDER")]
-    pub photos: Option<PathBuf>,
-    /// Where to write the model; may be MODEL itself
-    #[arg(long, short, value_name = "FILE")]
-    pub output: PathBuf,
-    /// How images are read.
+    /// Training images, output, and how to run.
     #[command(flatten)]
-    pub read: ReadArgs,
-    /// How to run.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub change: ChangeArgs,
 }

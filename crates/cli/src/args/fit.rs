@@ -149,10 +149,10 @@ pub struct DataArgs {
 #[command(next_help_heading = "Training problem")]
 pub struct ProblemArgs {
     /// Weight decay per sample, lambda [default: chosen by leave-one-out]
-    #[arg(long, value_name = "X", value_parser = positive, conflicts_with = "lambda_total")]
+    #[arg(long, value_name = "X", value_parser = positive, allow_negative_numbers = true, conflicts_with = "lambda_total")]
     pub weight_decay: Option<f64>,
     /// Total weight decay, Lambda = samples x lambda
-    #[arg(long, value_name = "X", value_parser = positive)]
+    #[arg(long, value_name = "X", value_parser = positive, allow_negative_numbers = true)]
     pub lambda_total: Option<f64>,
     /// Train only from this node on: any beginning of a node's name, such as `layer3` [default: the
     /// last layer before the head with `--head-init common`, otherwise the whole network]
@@ -163,13 +163,13 @@ pub struct ProblemArgs {
     #[arg(long, default_value = name_of(HEADS, &DEFAULTS.head_init), value_parser = choice::<HeadInit>(HEADS))]
     pub head_init: HeadInit,
     /// Weight of the backbone's kernel against the head's [default: chosen by leave-one-out]
-    #[arg(long, value_name = "X", value_parser = positive, conflicts_with = "backbone_scale")]
+    #[arg(long, value_name = "X", value_parser = positive, allow_negative_numbers = true, conflicts_with = "backbone_scale")]
     pub backbone_share: Option<f64>,
     /// The same as the prior's scale of the backbone's weights in units of the head's
-    #[arg(long, value_name = "X", value_parser = positive)]
+    #[arg(long, value_name = "X", value_parser = positive, allow_negative_numbers = true)]
     pub backbone_scale: Option<f64>,
     /// Slope that replaces the zero slopes of ReLU and ReLU6
-    #[arg(long, value_name = "X", default_value_t = DEFAULTS.leaky_slope, value_parser = slope)]
+    #[arg(long, value_name = "X", default_value_t = DEFAULTS.leaky_slope, value_parser = slope, allow_negative_numbers = true)]
     pub leaky_slope: f64,
     /// Keep the network's own output in the model instead of fitting J(x) u + b alone
     #[arg(
@@ -179,7 +179,7 @@ pub struct ProblemArgs {
     )]
     pub keep_f0: bool,
     /// Scale of the targets
-    #[arg(long, value_name = "X", default_value_t = DEFAULTS.alpha, value_parser = positive)]
+    #[arg(long, value_name = "X", default_value_t = DEFAULTS.alpha, value_parser = positive, allow_negative_numbers = true)]
     pub alpha: f64,
 }
 
@@ -197,7 +197,7 @@ pub struct SolverArgs {
     #[arg(long, value_name = "N", value_parser = count::<1_048_576>)]
     pub sketch_size: Option<usize>,
     /// Relative gradient norm to reach
-    #[arg(long, value_name = "X", default_value_t = DEFAULTS.tolerance, value_parser = fraction)]
+    #[arg(long, value_name = "X", default_value_t = DEFAULTS.tolerance, value_parser = fraction, allow_negative_numbers = true)]
     pub solver_tolerance: f64,
     /// Limit on the solver's passes over the data
     #[arg(long, value_name = "N", default_value_t = DEFAULTS.max_passes, value_parser = count::<10_000_000>)]

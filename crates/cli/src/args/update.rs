@@ -60,10 +60,18 @@ pub struct AddArgs {
     /// The images to add, one folder per class; all of them are for training
     #[arg(value_name = "MORE_FOLDER")]
     pub folder: PathBuf,
-    /// The folder that the model was fitted on, if it is no longer where it was
+    /// Training images, output, and how to run.
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+/// What `add` and `constrain` have in common.
+#[derive(Args, Debug)]
+pub struct ChangeArgs {
+    /// The folder that MODEL was fitted on, if it is no longer where it was
     #[arg(long, value_name = "FOLDER")]
     pub photos: Option<PathBuf>,
-    /// Where to write the larger model; may be MODEL itself
+    /// Where to write the new model; may be MODEL itself
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
     /// How images are read.

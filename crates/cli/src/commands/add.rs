@@ -20,20 +20,20 @@ struct More<'a> {
 
 /// Adds training images to a model.
 pub fn run(args: &AddArgs) -> Result<()> {
-    check_writable(&args.output)?;
+    check_writable(&args.change.output)?;
     let model = quadratic_model(&args.model)?;
-    let reporter = Terminal::new(args.run.quiet, model.header.options.tolerance);
+    let reporter = Terminal::new(args.change.run.quiet, model.header.options.tolerance);
     let options = AddOptions {
         folder: args.folder.clone(),
         read: ReadOptions {
-            folder: args.photos.clone(),
-            cache_memory: args.read.cache_memory,
+            folder: args.change.photos.clone(),
+            cache_memory: args.change.read.cache_memory,
         },
-        skip_unreadable: args.read.skip_unreadable,
+        skip_unreadable: args.change.read.skip_unreadable,
     };
     let added = add(&model, &options, &reporter)?;
     reporter.finish();
-    added.model.save(&args.output)?;
+    added.model.save(&args.change.output)?;
     let before = model.header.report.skipped.len();
     for skipped in added.model.header.report.skipped.iter().skip(before) {
         reporter.note(&format!("{skipped}; it was left out"));
@@ -52,5 +52,11 @@ pub fn run(args: &AddArgs) -> Result<()> {
         new_classes: &added.new_classes,
     };
     let models = (&model.header, &added.model);
-    report(models, &args.output, more, rows, args.run.json)
+    report(
+        models,
+        &args.change.output,
+        more,
+        rows,
+        args.change.run.json,
+    )
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use convextune::model_file::check_no_model;
 use convextune::progress::Reporter;
 use convextune_model::backbones::{Backbone, all, cache_dir, detect, locate, pull};
 use convextune_model::graph::Executor;
@@ -120,6 +121,7 @@ struct Checked<'a> {
 
 fn check(path: &Path, wanted: Option<&'static Backbone>, json: bool) -> Result<()> {
     let file = WeightFile::read(path)?;
+    check_no_model(&file)?;
     let Some(backbone) = wanted.or_else(|| detect(&file)) else {
         bail!(
             "{}: its tensors are not those of a known backbone; name one with --backbone",

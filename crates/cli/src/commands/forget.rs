@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use convextune::influence::quadratic_model;
 use convextune::job::ReadOptions;
+use convextune::progress::Reporter;
 use convextune::update::{Manifest, SampleList, forget};
 use serde::Serialize;
 
@@ -44,7 +45,12 @@ pub fn run(args: &ForgetArgs) -> Result<()> {
     let mut removal = forgotten.removal;
     let count = removal.count;
     removal.names = args.names.then_some(forgotten.names);
-    manifest.removals.push(removal);
+    if !manifest.record(removal) {
+        let shown = path.display();
+        reporter.note(&format!(
+            "{shown}: has this removal already; it is listed once"
+        ));
+    }
     // The manifest first: without it nobody could tell what a smaller model has lost.
     manifest.save(&path)?;
     forgotten.model.save(&args.output)?;

@@ -11,7 +11,7 @@ use convextune::progress::Reporter;
 use convextune::spectrum::{
     Ends, Preconditioned, SpectrumMethod, SpectrumOptions, SpectrumReport, spectrum,
 };
-use convextune_solve::lanczos::Bin;
+use convextune_solve::lanczos::{Bin, Eigenvalue};
 use serde::Serialize;
 
 use crate::args::curvature::SpectrumArgs;
@@ -75,11 +75,17 @@ fn text(report: &SpectrumReport) -> String {
         SpectrumMethod::Exact => "exact, from the kernel",
         SpectrumMethod::Lanczos | SpectrumMethod::Auto => "Lanczos, from products",
     };
+    let condition = match report.method {
+        SpectrumMethod::Exact => number(report.condition_number),
+        SpectrumMethod::Lanczos | SpectrumMethod::Auto => {
+            format!("at least {}", number(report.condition_number))
+        }
+    };
     let mut rows = vec![
         ("method", method.to_owned()),
         ("weights", report.weights.to_string()),
         ("lambda", number(report.lambda)),
-        ("condition number", number(report.condition_number)),
+        ("condition number", condition),
     ];
     if let Some(p) = &report.preconditioned {
         rows.extend(preconditioned(p));
@@ -92,8 +98,7 @@ fn text(report: &SpectrumReport) -> String {
     };
     let head = [format!("eigenvalue{times}"), "within".to_owned()];
     let mut rows = vec![head.to_vec()];
-    let row =
-        |e: &convextune_solve::lanczos::Eigenvalue| vec![number(e.value), small(e.residual_bound)];
+    let row = |e: &Eigenvalue| vec![number(e.value), small(e.residual_bound)];
     rows.extend(report.eigenvalues.iter().map(row));
     let _ = write!(text, "\n{}", columns(&rows, &[0, 1]));
     let _ = write!(text, "\n{}", histogram(&report.density));
@@ -117,7 +122,6 @@ fn preconditioned(p: &Preconditioned) -> [(&'static str, String); 2] {
         PreconditionerChoice::Ekfac => "EKFAC",
         PreconditionerChoice::Auto | PreconditionerChoice::None => "nothing",
     };
-    let condition = |ends: &Ends| number(ends.condition_number());
     [
         (
             "system solved",
@@ -125,9 +129,20 @@ fn preconditioned(p: &Preconditioned) -> [(&'static str, String); 2] {
         ),
         (
             "preconditioned",
-            format!("{} with {name}", condition(&p.after)),
+            format!("with {name}, condition number {}", condition(&p.after)),
         ),
     ]
+}
+
+/// A quotient of Ritz values is a lower bound; how far each is from an eigenvalue says how good it is.
+fn condition(ends: &Ends) -> String {
+    let end = |e: &Eigenvalue| format!("{} within {}", number(e.value), small(e.residual_bound));
+    format!(
+        "at least {} (largest {}, smallest {})",
+        number(ends.condition_number()),
+        end(&ends.largest),
+        end(&ends.smallest)
+    )
 }
 
 /// A line a bin: its ends, how many eigenvalues, and a bar.

@@ -69,7 +69,7 @@ pub fn run(args: &TuneArgs) -> Result<()> {
             report,
         });
     }
-    print(&text(&tuned, report))
+    print(&text(&tuned, report, args.output.as_deref()))
 }
 
 /// Whatever deserves a sentence.
@@ -92,7 +92,7 @@ fn note_all(tuned: &Tuned, written: bool, reporter: &Terminal) {
     }
 }
 
-fn text(tuned: &Tuned, report: Option<&FitReport>) -> String {
+fn text(tuned: &Tuned, report: Option<&FitReport>, output: Option<&Path>) -> String {
     let (before, best) = (tuned.before, tuned.minimum.best);
     let criterion = match tuned.criterion {
         Criterion::LeaveOneOut => "squared leave-one-out residual",
@@ -130,7 +130,9 @@ fn text(tuned: &Tuned, report: Option<&FitReport>) -> String {
     }));
     let _ = write!(text, "\n{}", columns(&rows, &[0, 1, 2]));
     if let Some(report) = report {
-        let _ = write!(text, "\n{}", pairs(&summary::rows(report)));
+        let mut rows = summary::rows(report);
+        rows.extend(output.map(|path| ("model", path.display().to_string())));
+        let _ = write!(text, "\n{}", pairs(&rows));
     }
     text
 }

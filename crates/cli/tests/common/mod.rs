@@ -7,6 +7,7 @@ pub mod cases;
 pub mod page;
 pub mod pickle;
 pub mod tables;
+pub mod updates;
 
 use std::collections::BTreeMap;
 use std::fs;

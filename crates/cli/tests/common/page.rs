@@ -132,6 +132,7 @@ pub fn sample(classes: usize) -> Contents {
             trained_weights: 412_000 * classes,
             copies: classes,
             options: convextune::finetune::FitOptions::default(),
+            changes: Vec::new(),
             written_by: "convextune 0.0.0".into(),
         }),
         data: Some(DataCard {

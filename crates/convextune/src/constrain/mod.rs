@@ -66,12 +66,13 @@ use demands::{Row, rows};
 use point::{Point, multipliers, point};
 
 /// Largest violation of a demand, in units of the scores, with which a model is called certified.
-const VIOLATION: f64 = 1e-3;
+pub const VIOLATION: f64 = 1e-3;
 /// Largest violation with which a model is written at all.
 const REFUSED: f64 = 1e-2;
-/// Relative gap at which the multipliers are good enough, and with which a model is called certified.
+/// Relative gap at which the multipliers are good enough.
 const GAP: f64 = 1e-6;
-const CERTIFIED_GAP: f64 = 1e-4;
+/// Relative duality gap with which a model is called certified.
+pub const CERTIFIED_GAP: f64 = 1e-4;
 /// Times that the multipliers are found again from what the outputs really are: kernels are in f32.
 const ROUNDS: usize = 5;
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use convextune_model::weights::{NamedTensor, read_safetensors_with_metadata, write_safetensors};
+use convextune_model::weights::{NamedTensor, write_safetensors};
 use convextune_solve::faer::{Mat, MatRef};
 use convextune_solve::gated::{Neuron, Problem};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use super::recovery::PlainNetwork;
 use super::table::{Encoder, Table};
 use super::{NetOptions, NetReport, Network, Task, targets};
 use crate::error::Error;
-use crate::model_file::{ENTRY, damaged, header_of, unusable};
+use crate::model_file::{ENTRY, damaged, header_of, read_model, unusable};
 
 /// The version of the format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -212,7 +212,7 @@ impl NetModel {
     /// # Errors
     /// When the file is not a model file of this kind, is damaged, or was written by a newer version.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let (tensors, metadata) = read_safetensors_with_metadata::<f64>(path)?;
+        let (tensors, metadata) = read_model::<f64>(path)?;
         let text = header_of(path, &metadata, Some(KIND), FORMAT_VERSION)?;
         let header: NetHeader = serde_json::from_str(&text).map_err(|e| damaged(path, &e))?;
         let linear: Linear = serde_json::from_str(&text).map_err(|e| damaged(path, &e))?;

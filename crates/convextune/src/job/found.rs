@@ -125,7 +125,7 @@ fn same(header: &Header, folder: &Path, items: &[Item]) -> Result<(), Error> {
 pub(super) fn foreign(folder: &Path, why: &str) -> Error {
     Error::Usage(format!(
         "{}: these are not the training images of the model ({why}); give the folder as it was at the \
-         fit with --photos FOLDER, or fit again",
+         fit, or fit again",
         folder.display()
     ))
 }

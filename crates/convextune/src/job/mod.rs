@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use convextune_model::backbones::{Backbone, by_name, cache_dir, detect, locate};
 use convextune_model::graph::Network;
 use convextune_model::images::{
-    Dataset, Holdout, ImageFolder, ImageSource, Item, Split, Transform, fingerprint,
+    Dataset, Holdout, ImageFolder, ImageSource, ImagesError, Item, Split, Transform, fingerprint,
 };
 use convextune_model::tensor::Shape;
 use convextune_model::weights::WeightFile;
 
 use crate::error::Error;
 use crate::finetune::FitOptions;
+use crate::model_file::check_no_model;
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
@@ -77,9 +78,9 @@ pub fn open_backbone(
             backbone,
             WeightFile::read(&locate(backbone, &cache_dir()?)?)?,
         ),
-        (Some(backbone), Some(path)) => (backbone, WeightFile::read(path)?),
+        (Some(backbone), Some(path)) => (backbone, read_weights(path)?),
         (None, Some(path)) => {
-            let file = WeightFile::read(path)?;
+            let file = read_weights(path)?;
             let backbone = detect(&file).ok_or_else(|| {
                 let path = path.display();
                 Error::Usage(format!(
@@ -96,6 +97,12 @@ pub fn open_backbone(
         }
     };
     Ok((backbone, backbone.load(&file)?.network))
+}
+
+fn read_weights(path: &Path) -> Result<WeightFile, Error> {
+    let file = WeightFile::read(path)?;
+    check_no_model(&file)?;
+    Ok(file)
 }
 
 impl Job {
@@ -125,32 +132,22 @@ impl Job {
         };
         reporter.stage("images", (dataset.train.len() + held_out.len()) as u64);
         let test_share = held_out.len() as f64 / (dataset.train.len() + held_out.len()) as f64;
-        let mut skipped = Vec::new();
-        let mut open = |items: Vec<Item>, share: f64| -> Result<ImageSource, Error> {
+        let source = |items: Vec<Item>, share: f64| {
             let cache = (options.cache_memory as f64 * share) as usize;
-            let mut source =
-                ImageSource::new(items, transform.clone(), cache, options.skip_unreadable);
-            decode(&mut source, reporter)?;
-            skipped.extend(
-                source
-                    .skipped()
-                    .iter()
-                    .map(|(path, why)| format!("{}: {why}", path.display())),
-            );
-            Ok(source)
+            ImageSource::new(items, transform.clone(), cache, options.skip_unreadable)
         };
-        let train = open(dataset.train, 1.0 - test_share)?;
+        let mut train = source(dataset.train, 1.0 - test_share);
+        let mut test = source(held_out, test_share);
+        decode_together(&mut train, &mut test, reporter)?;
+        let left_out = train.skipped().iter().chain(test.skipped());
+        let skipped = left_out.map(|(path, why)| format!("{}: {why}", path.display()));
+        let skipped = skipped.collect();
         let training_set = fingerprint(train.items(), &dataset.classes)?.to_string();
         let train_labels = train.labels();
         still_complete(&train_labels, &dataset.classes)?;
-        let test = if held_out.is_empty() {
-            None
-        } else {
-            Some(open(held_out, test_share)?)
-        };
-        let test = test.filter(|t| !t.is_empty()).map(|t| {
-            let labels = t.labels();
-            (Samples::images(t), labels)
+        let test = (!test.is_empty()).then(|| {
+            let labels = test.labels();
+            (Samples::images(test), labels)
         });
         Ok(Self {
             folder: recorded(&options.folder),
@@ -255,6 +252,31 @@ pub fn decode(source: &mut ImageSource, reporter: &dyn Reporter) -> Result<(), E
         Ok(result) => Ok(result?),
         Err(panic) => std::panic::resume_unwind(panic),
     }
+}
+
+/// As [`decode`] for images to train on and to test on, so that one error names all bad ones.
+///
+/// # Errors
+/// When an image of either cannot be decoded.
+pub(crate) fn decode_together(
+    train: &mut ImageSource,
+    test: &mut ImageSource,
+    reporter: &dyn Reporter,
+) -> Result<(), Error> {
+    let total = train.len() + test.len();
+    let mut problems = Vec::new();
+    for source in [train, test] {
+        match decode(source, reporter) {
+            Err(Error::Images(ImagesError::Undecodable {
+                problems: found, ..
+            })) => problems.extend(found),
+            other => other?,
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(ImagesError::Undecodable { total, problems }.into())
 }
 
 /// Images of a folder of class folders whose classes are among `classes`; labels are indices into

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use convextune_model::backbones::by_name;
 use convextune_model::images::{ImageSource, Item, Split};
 
-use super::{Job, ReadOptions, decode, find, labelled, recorded};
+use super::{Job, ReadOptions, decode_together, find, labelled, recorded};
 use crate::error::Error;
 use crate::model_file::Model;
 use crate::progress::Reporter;
@@ -48,11 +48,10 @@ impl Job {
             None => found.held_out,
         };
         reporter.stage("images", (train.len() + held_out.len()) as u64);
-        decode(&mut train, reporter)?;
         let skip = options.skip_unreadable || !header.report.skipped.is_empty();
         let transform = header.transform.clone();
         let mut test = ImageSource::new(held_out, transform, options.cache_memory, skip);
-        decode(&mut test, reporter)?;
+        decode_together(&mut train, &mut test, reporter)?;
         let names = |items: &[Item]| items.iter().map(|item| item.name.clone()).collect();
         let split = Split {
             origin: header.split.clone(),

@@ -6,6 +6,7 @@ use super::number::{bound, count, number};
 use super::parts::{pairs, paragraph, table};
 use super::words;
 use crate::finetune::{HeadInit, LambdaSource, Method};
+use crate::update::What;
 
 /// The data card.
 pub(super) fn data(card: &DataCard, contents: &Contents) -> Html {
@@ -105,6 +106,16 @@ pub(super) fn model(card: &ModelCard, contents: &Contents) -> Html {
         ));
         rows.push(("Scale of the backbone's weights", number(scale)));
     }
+    rows.extend(card.changes.iter().map(|change| {
+        let certified = if change.certified {
+            ""
+        } else {
+            ", not certified"
+        };
+        let images = count(change.samples, "image", "images");
+        let what = words::what(change.what);
+        ("After the fit", format!("{images} {what}{certified}"))
+    }));
     rows.push(("Page written by", card.written_by.clone()));
     pairs(&mut h, "The model", &rows);
     h.leaf("h3", &[], "What is guaranteed");
@@ -157,11 +168,16 @@ fn not_guaranteed(card: &ModelCard, contents: &Contents) -> Vec<String> {
             .to_owned(),
     ];
     if matches!(r.lambda_source, LambdaSource::LeaveOneOut) && r.leave_one_out_error.is_some() {
-        items.push(
-            "That the leave-one-out error is free of choice: Lambda was chosen by leave-one-out on the same \
-             images, which makes it a little too small."
-                .to_owned(),
-        );
+        let changed = card.changes.iter().any(|c| c.what != What::Constrained);
+        let images = if changed {
+            "the images of the fit, before some were forgotten or added"
+        } else {
+            "the same images"
+        };
+        items.push(format!(
+            "That the leave-one-out error is free of choice: Lambda was chosen by leave-one-out on {images}, \
+             which makes it a little too small."
+        ));
     }
     if r.method == Method::Lqf {
         match card.options.head_init {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::finetune::FitOptions;
 use crate::report::FitReport;
+use crate::update::Change;
 
 /// Everything on one page. What is `None` is left out.
 #[derive(Clone, Debug, Serialize)]
@@ -209,6 +210,8 @@ pub struct ModelCard {
     pub copies: usize,
     /// All options.
     pub options: FitOptions,
+    /// What was done to the model after its fit, in order.
+    pub changes: Vec<Change>,
     /// Version of the program that wrote the page.
     pub written_by: String,
 }

@@ -4,6 +4,7 @@ use convextune_model::images::SplitOrigin;
 use convextune_solve::Status;
 
 use crate::finetune::{HeadInit, LambdaSource, Method, Plan, PreconditionerChoice, SolverChoice};
+use crate::update::What;
 
 /// A method's name on the command line.
 pub fn method(method: Method) -> &'static str {
@@ -22,6 +23,15 @@ pub fn method_in_full(method: Method) -> &'static str {
         }
         Method::LqfFc => "the last layer alone, with the squared loss, in closed form",
         Method::Fc => "the last layer alone, with the logistic loss",
+    }
+}
+
+/// What was done to images after the fit.
+pub(super) fn what(what: What) -> &'static str {
+    match what {
+        What::Forgotten => "forgotten",
+        What::Added => "added",
+        What::Constrained => "with demands on their predictions",
     }
 }
 

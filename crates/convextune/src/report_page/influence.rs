@@ -109,8 +109,8 @@ impl Gathered<'_> {
             })
         });
         let items: Vec<Informative> = items.collect::<Result<_, Error>>()?;
-        let how = "The number is the mean squared change of the model's outputs at the other training images, had \
-                   this one not been there; exact, by the closed form of the refit.";
+        let how = "The number is the F-SI: the mean squared change of the model's outputs at the other training \
+                   images (not at held-out ones), had this one not been there; exact, by the closed form of the refit.";
         Ok(Some(Listing {
             how: how.to_owned(),
             total: items.len(),

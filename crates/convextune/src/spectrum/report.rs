@@ -41,7 +41,8 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// The quotient of the two.
+    /// The quotient of the two: as Ritz values lie between the least and the greatest eigenvalue, at
+    /// most the true one.
     pub fn condition_number(&self) -> f64 {
         self.largest.value / self.smallest.value
     }
@@ -87,9 +88,9 @@ pub struct SpectrumReport {
     pub at_lambda: usize,
     /// How many of the others lie where, by size; copies counted.
     pub density: Vec<Bin>,
-    /// Largest over smallest eigenvalue of H.
+    /// Largest over smallest eigenvalue of H; with `Lanczos` a lower bound of it.
     pub condition_number: f64,
-    /// The same of the preconditioned system; `None` without a preconditioner.
+    /// The same of the preconditioned system, a lower bound; `None` without a preconditioner.
     pub condition_number_preconditioned: Option<f64>,
     /// The preconditioned system in detail.
     pub preconditioned: Option<Preconditioned>,

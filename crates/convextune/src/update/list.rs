@@ -67,8 +67,8 @@ impl SampleList {
                 } else {
                     let example = train.first().map_or("", |item| &item.name);
                     format!(
-                        "is not among the training images of the model; names are paths below the \
-                         folder, such as {example}"
+                        "is not among the training images of the model, or no longer; names are paths \
+                         below the folder, such as {example}"
                     )
                 };
                 return Err(wrong(&self.path, &format!("line {line}: {name} {why}")));

@@ -1,10 +1,10 @@
 //! What was removed from a model: hashes, kept beside the model and not in it.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use convextune_model::images::{Item, digests};
+use convextune_model::weights::write_atomically;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -89,26 +89,30 @@ impl Manifest {
         Ok(found)
     }
 
+    /// Appends a removal, unless the same images were removed from the same training set before: then
+    /// that entry is brought up to date, and the answer is false.
+    pub fn record(&mut self, removal: Removal) -> bool {
+        let same = |old: &&mut Removal| {
+            old.training_set_before == removal.training_set_before && old.sha256 == removal.sha256
+        };
+        if let Some(old) = self.removals.iter_mut().find(same) {
+            old.certified = removal.certified;
+            old.names = removal.names.or(old.names.take());
+            return false;
+        }
+        self.removals.push(removal);
+        true
+    }
+
     /// Writes the manifest, all or nothing.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), Error> {
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|error| {
-            let shown = path.display();
-            Error::Usage(format!("{shown}: the manifest cannot be written ({error})"))
-        })
+        write_atomically(path, |file| {
+            serde_json::to_writer_pretty(&mut *file, self)?;
+            file.write_all(b"\n")
+        })?;
+        Ok(())
     }
 }

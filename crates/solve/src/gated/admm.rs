@@ -111,7 +111,8 @@ pub fn admm(
                 intercept: vec![0.0; problem.outputs()],
                 certificate,
                 status,
-                iterations: history.len(),
+                // The start is record 0.
+                iterations: history.len() - 1,
                 history,
             });
         }

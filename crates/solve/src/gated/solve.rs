@@ -63,7 +63,8 @@ pub fn solve(
         intercept: reached.intercept,
         certificate,
         status,
-        iterations: reached.rounds.len(),
+        // The start is round 0.
+        iterations: reached.rounds.len().saturating_sub(1),
         history: reached
             .rounds
             .iter()

@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use convextune_model::weights::read_safetensors_with_metadata;
 use convextune_solve::gated::{Activation, Penalty};
 use convextune_testkit::Rng;
 use tempfile::TempDir;
