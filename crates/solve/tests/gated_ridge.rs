@@ -101,7 +101,7 @@ fn the_scale_of_lambda_is_the_largest_eigenvalue_nearly() {
 fn the_kernel_says_what_the_weights_say() {
     for (outputs, intercept) in [(1, false), (3, true)] {
         let mut problem = squared(outputs, intercept, 11);
-        let ridge = GatedRidge::new(&problem).unwrap().unwrap();
+        let mut ridge = GatedRidge::new(&problem).unwrap().unwrap();
         let x = Mat::from_fn(5, problem.matrix.features(), |s, j| {
             ((3 * s + j) as f64).sin()
         });

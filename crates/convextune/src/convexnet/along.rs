@@ -71,14 +71,14 @@ impl<'a> Along<'a> {
         tolerance: f64,
         reporter: &dyn Reporter,
     ) -> Result<Place, Error> {
-        let Some(Closed { ridge, cross }) = &self.closed else {
+        let Some(Closed { ridge, cross }) = &mut self.closed else {
             let solution = self.solution(lambda, tolerance, reporter)?;
             return Ok(self.place(&solution));
         };
         let point = ridge.point(lambda)?;
         let outputs = match cross {
             Some(cross) => {
-                let z = cross * &point.a;
+                let z = &*cross * &point.a;
                 Mat::from_fn(z.nrows(), z.ncols(), |s, c| z[(s, c)] + point.intercept[c])
             }
             None => point.outputs,

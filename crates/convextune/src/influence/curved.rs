@@ -33,7 +33,7 @@ use std::ops::Range;
 use convextune_solve::faer::linalg::solvers::{Llt, Solve};
 use convextune_solve::faer::{Mat, Side};
 use convextune_solve::quadratic::{
-    Identity, NormalSystem, PcgOptions, Preconditioner, solve_several,
+    Columns, Identity, NormalSystem, PcgOptions, Preconditioner, solve_several,
 };
 use convextune_solve::{Centred, LinearOperator, Scaled};
 
@@ -210,7 +210,13 @@ impl Curved {
         self.in_runs(g, "influence systems", reporter, |operator, run| {
             let system = NormalSystem::new(operator, self.lambda);
             let (k, b) = (run.len(), weight_major(run));
-            let solved = solve_several(&system, self.inverse.as_ref(), &b, k, &self.effort)?;
+            let solved = solve_several(
+                &system,
+                &Columns(self.inverse.as_ref(), k),
+                &b,
+                k,
+                &self.effort,
+            )?;
             let column = |m: &[f64], j| m.iter().skip(j).step_by(k).copied().collect();
             v.extend((0..k).map(|j| column(&solved.x, j)));
             r.extend((0..k).map(|j| column(&solved.r, j)));

@@ -28,6 +28,7 @@ use crate::error::SolveError;
 use crate::factor::{ThinSvd, cholesky};
 
 /// (1), for a shift `mu` that may be changed.
+#[derive(Clone, Debug)]
 pub struct NystroemPreconditioner {
     /// `U`, `n x l`.
     basis: Mat<f64>,
@@ -49,16 +50,33 @@ impl NystroemPreconditioner {
         shift: f64,
         normal: &mut dyn FnMut() -> f64,
     ) -> Result<Self, SolveError> {
-        crate::error::check_positive("shift", shift)?;
         let n = operator.dim();
-        let rank = rank.min(n);
-        let omega = Qr::new(Mat::from_fn(n, rank, |_, _| normal()).as_ref()).compute_thin_Q();
-        let mut y = Mat::zeros(n, rank);
+        let omega = Self::test_matrix(n, rank.min(n), normal);
+        let mut y = Mat::zeros(n, omega.ncols());
         let mut image = vec![0.0; n];
-        for k in 0..rank {
+        for k in 0..omega.ncols() {
             operator.apply(omega.col_as_slice(k), &mut image)?;
             y.col_as_slice_mut(k).copy_from_slice(&image);
         }
+        Self::from_products(&omega, y, shift)
+    }
+
+    /// `Omega`, `n x rank`, from normal entries.
+    pub fn test_matrix(n: usize, rank: usize, normal: &mut dyn FnMut() -> f64) -> Mat<f64> {
+        Qr::new(Mat::from_fn(n, rank, |_, _| normal()).as_ref()).compute_thin_Q()
+    }
+
+    /// From `Omega` ([`Self::test_matrix`]) and `Y = M Omega`.
+    ///
+    /// # Errors
+    /// When a factorisation fails.
+    pub fn from_products(
+        omega: &Mat<f64>,
+        mut y: Mat<f64>,
+        shift: f64,
+    ) -> Result<Self, SolveError> {
+        crate::error::check_positive("shift", shift)?;
+        let (n, rank) = (omega.nrows(), omega.ncols());
         let size: f64 = (0..rank).map(|k| norm(y.col_as_slice(k)).powi(2)).sum();
         let nu = (n as f64).sqrt() * f64::EPSILON * size.sqrt().max(f64::MIN_POSITIVE);
         for k in 0..rank {
@@ -79,6 +97,19 @@ impl NystroemPreconditioner {
     /// Approximate eigenvalues of `M`, the largest first.
     pub fn eigenvalues(&self) -> &[f64] {
         &self.eigenvalues
+    }
+
+    /// `P^-1 R` for all columns of R.
+    pub fn apply_columns(&self, r: &Mat<f64>) -> Mat<f64> {
+        let least = self.eigenvalues.last().copied().unwrap_or(0.0);
+        let mut inner = self.basis.transpose() * r;
+        for c in 0..inner.ncols() {
+            let column = inner.col_as_slice_mut(c).iter_mut();
+            column.zip(&self.eigenvalues).for_each(|(x, lambda)| {
+                *x *= (least + self.shift) / (lambda + self.shift) - 1.0;
+            });
+        }
+        r + &self.basis * inner
     }
 
     /// Changes `mu`; costs nothing.

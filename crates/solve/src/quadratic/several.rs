@@ -2,13 +2,14 @@
 //!
 //! The iteration of [`super::pcg`] for every column of `H X = B`, with step lengths of its own; one product with H
 //! serves all columns, which is what it is for: where a product is a pass over the data, k systems cost the passes of
-//! the slowest. Columns are stored entry by entry (`n x k`, row-major), as [`Columns`] has them.
+//! the slowest. Columns are stored entry by entry (`n x k`, row-major), as [`super::Columns`] has them, which makes a
+//! preconditioner of one column one of all.
 //!
 //! From the start at zero `<b, x>` grows from iteration to iteration towards `<b, H^-1 b>` and never beyond (Hestenes
 //! and Stiefel 1952, theorem 6:1): a leverage computed so is never too large, however early the iteration is stopped.
 
 use super::pcg::SymmetricOperator;
-use super::preconditioner::{Columns, Preconditioner};
+use super::preconditioner::Preconditioner;
 use super::ridge::PcgOptions;
 use crate::dense::ratio;
 use crate::error::{SolveError, check_finite, check_len};
@@ -26,7 +27,7 @@ pub struct Several {
     pub iterations: usize,
 }
 
-/// Solves `H X = B` for the `columns` columns of `b`, from zero, until every relative residual is at most the
+/// Solves `H X = B` for the `columns` columns of `b`, from zero, with a preconditioner for all of them, until every relative residual is at most the
 /// tolerance, or for as many iterations as are allowed.
 ///
 /// # Errors
@@ -40,9 +41,8 @@ pub fn solve_several(
 ) -> Result<Several, SolveError> {
     let k = columns.max(1);
     check_len("right-hand sides", operator.dim(), b.len())?;
-    check_len("right-hand sides", preconditioner.dim() * k, b.len())?;
+    check_len("right-hand sides", preconditioner.dim(), b.len())?;
     check_finite("right-hand sides", b)?;
-    let preconditioner = Columns(preconditioner, k);
     let reference = norms(b, k);
     let mut x = vec![0.0; b.len()];
     let mut r = b.to_vec();
@@ -126,7 +126,7 @@ fn all_within(r: &[f64], reference: &[f64], tolerance: f64) -> bool {
 mod tests {
     use super::*;
     use crate::operator::OperatorError;
-    use crate::quadratic::Pcg;
+    use crate::quadratic::{Columns, Pcg};
     use faer::Mat;
     use faer::linalg::solvers::Solve;
 
@@ -191,7 +191,14 @@ mod tests {
                 tolerance: 1e-12,
                 max_iterations: iterations,
             };
-            let found = solve_several(&Dense(h.clone(), K), &diagonal, &b, K, &options).unwrap();
+            let found = solve_several(
+                &Dense(h.clone(), K),
+                &Columns(&diagonal, K),
+                &b,
+                K,
+                &options,
+            )
+            .unwrap();
             for j in 0..2 {
                 let one = Dense(h.clone(), 1);
                 let mut alone = Pcg::new(&one, &diagonal, &column(&b, j), None).unwrap();
@@ -213,7 +220,16 @@ mod tests {
             tolerance: 1e-10,
             max_iterations,
         };
-        let solve = |n| solve_several(&Dense(h.clone(), K), &diagonal, &b, K, &options(n)).unwrap();
+        let solve = |n| {
+            solve_several(
+                &Dense(h.clone(), K),
+                &Columns(&diagonal, K),
+                &b,
+                K,
+                &options(n),
+            )
+            .unwrap()
+        };
         let found = solve(200);
         let exact = h.llt(faer::Side::Lower).unwrap();
         let mut before = 0.0;

@@ -17,23 +17,38 @@
 //! kernel `x's (pi - angle(x, s)) / (2 pi)` of a two-layer ReLU network whose first layer alone is trained, about
 //! its random beginning (Y. Cho, L. Saul, *Kernel methods for deep learning*, NIPS 2009: degree 0, times `x's`).
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatRef, get_global_parallelism};
-use rayon::prelude::*;
+//!
+//! **How it is solved.** Up to [`FACTORISED`] samples by a Cholesky factor of the kernel; up to [`MOST_SAMPLES`] by
+//! conjugate gradients on the kernel in single precision ([`products`]), refined where weights are formed: the residual
+//! `Y - Z - n lambda a - 1 b'` is computed from the weights in double precision, and solved for again.
+
+mod kernel;
+mod products;
+#[cfg(test)]
+mod tests;
+
+use faer::Mat;
 
 use super::newton_solver::Reached;
-use super::{Activation, Column, Loss, Neuron, Patterns, Penalty, Problem};
+use super::{Activation, Column, Loss, Neuron, Penalty, Problem};
 use crate::dense::{centre, dot, norm};
 use crate::error::SolveError;
 use crate::quadratic::{Intercept, KernelRidge};
+pub use kernel::cross_kernel;
+use products::Products;
 
-/// Samples of which the squared norm has a closed form, at most: beyond, their kernel and its factor take more than
-/// a gigabyte and a half.
-pub const MOST_SAMPLES: usize = 10_000;
+/// Samples whose kernel is factorised, at most: it and its factor take a gigabyte and a half.
+const FACTORISED: usize = 10_000;
+/// Samples whose kernel is held, at most: in single precision 3.6 gigabytes.
+pub const MOST_SAMPLES: usize = 30_000;
+/// Relative residual of systems of which no weights are formed.
+const ROUGH: f64 = 1e-4;
+/// Relative residual of those of which they are.
+const FINE: f64 = 1e-8;
+/// Refinements that FINE may take.
+const REFINEMENTS: usize = 4;
 /// Products of the power iteration behind [`leading_lambda`].
 const PRODUCTS: usize = 20;
-/// Gates in a word.
-const WORD: usize = 64;
 
 /// Whether the method covers `problem`.
 pub(super) fn covers(problem: &Problem) -> bool {
@@ -45,21 +60,69 @@ pub(super) fn covers(problem: &Problem) -> bool {
 
 /// Minimises a problem that [`covers`].
 pub(super) fn solve(problem: &Problem) -> Result<Reached, SolveError> {
-    let RidgePoint { a, intercept, .. } = GatedRidge::of(problem)?.point(problem.lambda)?;
+    minimum(problem, GatedRidge::of(problem)?)
+}
+
+/// The minimum, with weights.
+fn minimum(problem: &Problem, mut ridge: GatedRidge) -> Result<Reached, SolveError> {
+    let RidgePoint {
+        mut a,
+        mut intercept,
+        ..
+    } = ridge.point(problem.lambda)?;
+    let mut neurons = weights(problem, &a);
+    if let Kernel::Products(products) = &mut ridge.kernel {
+        let shift = problem.matrix.samples() as f64 * problem.lambda;
+        for _ in 0..REFINEMENTS {
+            let (residual, biases) = residual(problem, &neurons, &a, shift);
+            intercept = biases;
+            if residual.norm_l2() <= FINE * problem.targets.norm_l2() {
+                break;
+            }
+            a += products.solve(&residual, shift, ROUGH)?;
+            neurons = weights(problem, &a);
+        }
+    }
     Ok(Reached {
-        neurons: weights(problem, &a),
+        neurons,
         intercept,
         rounds: Vec::new(),
         interrupted: false,
     })
 }
 
-/// A program with a closed form, for any `lambda`: its kernel is formed once, each `lambda` costs one Cholesky
-/// factorisation, and no weights are formed.
+/// `Y - Z - shift a`, from the weights, and the intercept that it leaves: its column means, which are taken from it.
+fn residual(
+    problem: &Problem,
+    neurons: &[Neuron],
+    a: &Mat<f64>,
+    shift: f64,
+) -> (Mat<f64>, Vec<f64>) {
+    let z = problem.outputs_at(neurons, &[]);
+    let y = &problem.targets;
+    let mut r = Mat::from_fn(y.nrows(), y.ncols(), |s, c| {
+        y[(s, c)] - z[(s, c)] - shift * a[(s, c)]
+    });
+    if !problem.intercept {
+        return (r, vec![0.0; y.ncols()]);
+    }
+    let mean = |c| centre(r.col_as_slice_mut(c), 1)[0];
+    let means = (0..y.ncols()).map(mean).collect();
+    (r, means)
+}
+
+/// A program with a closed form, for any `lambda`: its kernel is formed once, and no weights are formed.
 #[derive(Clone, Debug)]
 pub struct GatedRidge {
-    kernel: KernelRidge,
+    kernel: Kernel,
     targets: Mat<f64>,
+}
+
+/// The kernel of a program, with what solves for it.
+#[derive(Clone, Debug)]
+enum Kernel {
+    Factorised(KernelRidge),
+    Products(Products),
 }
 
 /// The minimum at one `lambda`.
@@ -93,43 +156,36 @@ impl GatedRidge {
         } else {
             Intercept::None
         };
+        let kernel = if problem.matrix.samples() <= FACTORISED {
+            Kernel::Factorised(KernelRidge::new(kernel::double(problem), 1, bias)?)
+        } else {
+            Kernel::Products(Products::new(problem)?)
+        };
         Ok(Self {
-            kernel: KernelRidge::new(kernel(problem), 1, bias)?,
+            kernel,
             targets: problem.targets.clone(),
         })
     }
 
-    /// The minimum at `lambda`.
+    /// The minimum at `lambda`; with many samples near it, as objective and dual value say.
     ///
     /// # Errors
     /// When `lambda` is not positive, or so small that the kernel has no Cholesky factor.
-    pub fn point(&self, lambda: f64) -> Result<RidgePoint, SolveError> {
+    pub fn point(&mut self, lambda: f64) -> Result<RidgePoint, SolveError> {
         let (n, y) = (self.targets.nrows(), &self.targets);
-        let factor = self.kernel.cholesky(n as f64 * lambda)?;
-        let mut a = Mat::zeros(n, y.ncols());
-        let mut intercept = Vec::new();
-        for c in 0..y.ncols() {
-            let dual = factor.dual(y.col_as_slice(c))?;
-            intercept.extend(self.kernel.bias(y.col_as_slice(c), &dual)?);
-            a.col_as_slice_mut(c).copy_from_slice(&dual);
-        }
-        // With a free intercept the kernel is P K P, and Z = P K P a + the mean of Y.
-        let mut outputs = self.kernel.kernel() * &a;
+        let Solved {
+            a,
+            intercept,
+            fitted,
+            means,
+        } = self.kernel.solve(y, n as f64 * lambda)?;
         let inner = |u: &Mat<f64>, v: &Mat<f64>| -> f64 {
             (0..u.ncols())
                 .map(|c| dot(u.col_as_slice(c), v.col_as_slice(c)))
                 .sum()
         };
-        let (roughness, size, with_targets) = (inner(&a, &outputs), inner(&a, &a), inner(&a, y));
-        if self.kernel.intercept() == Intercept::Free {
-            for c in 0..y.ncols() {
-                let mean = y.col_as_slice(c).iter().sum::<f64>() / n as f64;
-                outputs
-                    .col_as_slice_mut(c)
-                    .iter_mut()
-                    .for_each(|z| *z += mean);
-            }
-        }
+        let (roughness, size, with_targets) = (inner(&a, &fitted), inner(&a, &a), inner(&a, y));
+        let outputs = Mat::from_fn(n, y.ncols(), |s, c| fitted[(s, c)] + means[c]);
         let loss = (&outputs - y).squared_norm_l2() / (2.0 * n as f64);
         Ok(RidgePoint {
             a,
@@ -141,20 +197,57 @@ impl GatedRidge {
     }
 }
 
-/// The kernel of (1) between new samples `x` (`m x d`) with the patterns `on` of the same gates and the samples of
-/// `problem`, `m x n`: with it a [`RidgePoint`] has the outputs `K_new a + 1 b'`.
-pub fn cross_kernel(problem: &Problem, x: MatRef<'_, f64>, on: &Patterns) -> Mat<f64> {
-    let (old, samples) = (problem.matrix.x(), problem.matrix.samples());
-    let mut k = Mat::zeros(x.nrows(), samples);
-    let par = get_global_parallelism();
-    matmul(&mut k, Accum::Replace, x, old.transpose(), 1.0, par);
-    let (new, old) = (BySample::of(on), BySample::of(problem.matrix.patterns()));
-    k.par_col_iter_mut().enumerate().for_each(|(t, column)| {
-        for (s, k) in column.iter_mut().enumerate() {
-            *k *= both(new.sample(s), old.sample(t));
+/// A solution of (1): `fitted` is `K a`, or `P K P a` with a free intercept, to which `means` belong, those of Y.
+struct Solved {
+    a: Mat<f64>,
+    intercept: Vec<f64>,
+    fitted: Mat<f64>,
+    means: Vec<f64>,
+}
+
+impl Kernel {
+    fn solve(&mut self, y: &Mat<f64>, shift: f64) -> Result<Solved, SolveError> {
+        let outputs = y.ncols();
+        let means = |y: &Mat<f64>| -> Vec<f64> {
+            let mean = |c| y.col_as_slice(c).iter().sum::<f64>() / y.nrows() as f64;
+            (0..outputs).map(mean).collect()
+        };
+        match self {
+            Self::Factorised(kernel) => {
+                let factor = kernel.cholesky(shift)?;
+                let (mut a, mut intercept) = (Mat::zeros(y.nrows(), outputs), Vec::new());
+                for c in 0..outputs {
+                    let dual = factor.dual(y.col_as_slice(c))?;
+                    intercept.extend(kernel.bias(y.col_as_slice(c), &dual)?);
+                    a.col_as_slice_mut(c).copy_from_slice(&dual);
+                }
+                Ok(Solved {
+                    fitted: kernel.kernel() * &a,
+                    means: match kernel.intercept() {
+                        Intercept::Free => means(y),
+                        Intercept::None => vec![0.0; outputs],
+                    },
+                    a,
+                    intercept,
+                })
+            }
+            Self::Products(products) => {
+                let a = products.solve(y, shift, ROUGH)?;
+                let (means, above) = if products.centred {
+                    (means(y), products.means(&a))
+                } else {
+                    (vec![0.0; outputs], vec![0.0; outputs])
+                };
+                let intercept = means.iter().zip(above).map(|(y, k)| y - k).collect();
+                Ok(Solved {
+                    fitted: products.product(&a),
+                    means,
+                    a,
+                    intercept,
+                })
+            }
         }
-    });
-    k
+    }
 }
 
 /// `U_i = X' D_i a`, without those that are zero.
@@ -172,55 +265,6 @@ fn weights(problem: &Problem, a: &Mat<f64>) -> Vec<Neuron> {
         }));
     }
     neurons
-}
-
-/// `K` of (1).
-fn kernel(problem: &Problem) -> Mat<f64> {
-    let (x, n) = (problem.matrix.x(), problem.matrix.samples());
-    let mut k = Mat::zeros(n, n);
-    let par = get_global_parallelism();
-    matmul(&mut k, Accum::Replace, x, x.transpose(), 1.0, par);
-    let gates = BySample::of(problem.matrix.patterns());
-    k.par_col_iter_mut().enumerate().for_each(|(t, column)| {
-        for (s, k) in column.iter_mut().enumerate().skip(t) {
-            *k *= both(gates.sample(s), gates.sample(t));
-        }
-    });
-    for t in 0..n {
-        for s in 0..t {
-            k[(s, t)] = k[(t, s)];
-        }
-    }
-    k
-}
-
-/// The gates of every sample as bits.
-struct BySample {
-    words: usize,
-    bits: Vec<u64>,
-}
-
-impl BySample {
-    fn of(patterns: &Patterns) -> Self {
-        let words = patterns.len().div_ceil(WORD).max(1);
-        let mut bits = vec![0_u64; patterns.samples() * words];
-        for gate in 0..patterns.len() {
-            for s in 0..patterns.samples() {
-                bits[s * words + gate / WORD] |= u64::from(patterns.get(gate, s)) << (gate % WORD);
-            }
-        }
-        Self { words, bits }
-    }
-
-    fn sample(&self, s: usize) -> &[u64] {
-        &self.bits[s * self.words..][..self.words]
-    }
-}
-
-/// The number of gates on in both.
-fn both(s: &[u64], t: &[u64]) -> f64 {
-    let count = s.iter().zip(t).map(|(s, t)| (s & t).count_ones());
-    f64::from(count.sum::<u32>())
 }
 
 /// The `lambda` at which the squared norm halves the part of the outputs that the network fits most readily, the
