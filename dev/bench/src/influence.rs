@@ -231,7 +231,9 @@ fn approximate(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<(
     let ways = [
         ("kfac", 1, 1),
         ("ekfac", 2, 1),
+        ("ekfac", 2, 5),
         ("none", 0, 5),
+        ("none", 0, 10),
         ("none", 0, 500),
     ];
     for (name, passes, iterations) in ways {
@@ -264,7 +266,7 @@ fn approximate(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<(
                     .enumerate()
                     .for_each(|(c, v)| found[(x, c)] = v);
             }
-            let leverage = curved.between(&own, &own)[(0, 0)];
+            let leverage = curved.leverages(&own)[(0, 0)];
             println!(
                 "{}",
                 json!({

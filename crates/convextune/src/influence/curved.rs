@@ -20,8 +20,9 @@
 //! (`docs/math/influence.md` has the figures).
 //!
 //! **Between two samples** whose systems were both solved, `W = g_X'V_Y + V_X'r_Y` with `r = g - H V` is better than
-//! the product of (6): it is short of the true W by `(V* - V)_X' H (V* - V)_Y`, a product of two errors, and so is the
-//! matrix of leverages of a group by a positive semidefinite one.
+//! the product of (6) once both residuals are small: it is short of the true W by `(V* - V)_X' H (V* - V)_Y`, a product
+//! of two errors. (Of two large errors, which are alike, it is worse.) The matrix of leverages of a group so computed is
+//! short of the true one by a positive semidefinite one.
 //!
 //! **How wrong it is** is measured without the exact answer: `||H V - g|| / ||g||`, by a product of its own.
 //!
@@ -46,6 +47,9 @@ use crate::samples::Samples;
 
 /// Numbers that directions in the space of the weights take at a time; a solver holds six times as many.
 const NUMBERS: usize = 1 << 25;
+
+/// Relative residual up to which two of them are better than one; the error of W then falls with their product.
+const SMALL: f64 = 0.1;
 
 /// A fit and a model of its curvature.
 pub struct Curved {
@@ -286,14 +290,28 @@ impl Curved {
         })
     }
 
-    /// W between samples whose systems were solved, `mq x nq`.
+    /// W between samples left out and queries, both solved, `mq x nq`: by two residuals where both are small, and
+    /// otherwise by the queries' solutions alone.
     pub fn between(&self, left: &Directions, right: &Directions) -> Mat<f64> {
+        let mut residuals = left.residuals.iter().chain(&right.residuals);
+        self.products(left, right, residuals.all(|r| *r <= SMALL))
+    }
+
+    pub(super) fn products(&self, left: &Directions, right: &Directions, both: bool) -> Mat<f64> {
         let (n, q) = (self.samples() as f64, self.rows);
         Mat::from_fn(left.g.len(), right.v.len(), |x, y| {
-            dot(&left.g[x], &right.v[y])
-                + dot(&left.v[x], &right.r[y])
-                + f64::from(u8::from(x % q == y % q)) / n
+            let correction = if both {
+                dot(&left.v[x], &right.r[y])
+            } else {
+                0.0
+            };
+            dot(&left.g[x], &right.v[y]) + correction + f64::from(u8::from(x % q == y % q)) / n
         })
+    }
+
+    /// The leverages h_GG of a group, `mq x mq`, never above the true ones.
+    pub fn leverages(&self, group: &Directions) -> Mat<f64> {
+        self.products(group, group, true)
     }
 
     /// `(I - W_GG)^-1 (t - f)_G` of equation 7 for a group of samples, `m x C`.
@@ -303,7 +321,7 @@ impl Curved {
     pub fn left_out(&self, group: &[usize], directions: &Directions) -> Result<Mat<f64>, Error> {
         let (q, c) = (self.rows, self.residuals.ncols());
         let p = c / q;
-        let h = self.between(directions, directions);
+        let h = self.leverages(directions);
         let one = |r: usize, s: usize| f64::from(u8::from(r == s));
         let block = Mat::from_fn(h.nrows(), h.nrows(), |r, s| one(r, s) - h[(r, s)]);
         let residual = |r: usize, k: usize| self.residuals[(group[r / q], (r % q) * p + k)];

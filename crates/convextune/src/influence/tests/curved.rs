@@ -122,7 +122,7 @@ fn an_approximation_is_no_more_than_that() {
                 "{:?}",
                 own.residuals
             );
-            let h = curved.between(&own, &own);
+            let h = curved.leverages(&own);
             for r in 0..q {
                 let truth = 1.0 - dual.lambda() * dual.inverse()[(3 * q + r, 3 * q + r)];
                 assert!(
@@ -170,6 +170,6 @@ fn two_halves_are_better_than_one() {
     let own = curved.own_directions(&all, &Silent).unwrap();
     let error = |w: &Mat<f64>| relative_error(&flat(w.as_ref()), &truth);
     let one = error(&curved.weights(&asked, &Silent).unwrap());
-    let two = error(&curved.between(&own, &asked));
+    let two = error(&curved.products(&own, &asked, true));
     assert!(one > 1e-3 && two < one / 3.0, "{two:e} {one:e}");
 }
