@@ -121,32 +121,32 @@ fn approximate_effects_are_called_so() {
         let effect = |t: &Value| (t["sample"].to_string(), numbers(&t["effect"]));
         told.iter().map(effect).collect()
     };
-    let difference = |a: &[Value], b: &[Value]| {
+    // The cosine between all effects.
+    let likeness = |a: &[Value], b: &[Value]| {
         let (a, b) = (effects(a), effects(b));
         assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
         let flat = |m: BTreeMap<String, Vec<f64>>| m.into_values().flatten().collect::<Vec<_>>();
         let (a, b) = (flat(a), flat(b));
-        let square = |x: f64, (a, b): (&f64, &f64)| x + (a - b).powi(2);
-        let size = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>();
-        (a.iter().zip(&b).fold(0.0, square) / size(&b)).sqrt()
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt()
     };
     fit(&place, "photos", "m.safetensors", &[]);
     let exact = told(&[]);
-    for (how, most) in [("--fast", 0.7), ("--fast=kfac", 1.0), ("--fast=ekfac", 1.0)] {
+    for (how, least) in [("--fast", 0.8), ("--fast=kfac", 0.5), ("--fast=ekfac", 0.5)] {
         let rough = told(&[how]);
         assert!(rough.iter().all(|t| t["exact"] == false));
         let residual = rough[0]["residual"].as_f64().unwrap();
-        let error = difference(&rough, &exact);
+        let likeness = likeness(&rough, &exact);
         assert!(
-            residual > 1e-3 && error > 1e-6 && error < most,
-            "{how} {residual} {error}"
+            residual > 1e-3 && likeness > least && likeness < 0.999_999,
+            "{how} {residual} {likeness}"
         );
     }
     fit(&place, "photos", "m.safetensors", &["--keep-f0"]);
     let kept = told(&[]);
     assert!(
         kept.iter()
-            .all(|t| t["exact"] == true && t["residual"].as_f64().unwrap() <= 2e-3)
+            .all(|t| t["exact"] == true && t["residual"].as_f64().unwrap() <= 1e-3)
     );
     let shown = place.run(&["explain", "m.safetensors", photo, "--fast"]);
     let note = text(&shown.stderr);

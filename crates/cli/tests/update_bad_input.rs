@@ -71,7 +71,7 @@ fn what_cannot_be_forgotten_or_added_is_refused() {
         ),
         case(
             &forget("net.safetensors", "one.txt", "x.safetensors"),
-            "convex network + pictures is needed + convextune fit",
+            "convex network + models of pictures",
         ),
         case(
             &forget("weights.safetensors", "one.txt", "x.safetensors"),

@@ -14,12 +14,16 @@ Examples:
   convextune explain flowers.safetensors new/one.jpg
   convextune explain flowers.safetensors new/one.jpg --class tulip --top 5
   convextune explain flowers.safetensors new/*.jpg --photos moved/photos --json
-  convextune explain many.safetensors new/one.jpg --fast
+  convextune explain many.safetensors new/one.jpg --fast=ekfac
 
 For every picture the training images that pushed the score of the predicted class up, and those that \
 pushed it down. An effect is the score less the score that the model has when it is fitted without \
 that image: exact, not an estimate, unless you ask for --fast. The model must be of the methods lqf or \
-lqf-fc.")]
+lqf-fc.
+
+With more than 12,000 training images (fewer where classes share the weights), with --keep-f0 and with \
+--fast, effects are computed for four times as many images as are shown, those whose weight and residual \
+are largest.")]
 pub struct ExplainArgs {
     /// A model that `convextune fit` wrote
     pub model: PathBuf,
@@ -35,7 +39,7 @@ pub struct ExplainArgs {
     /// The class whose score to explain [default: the predicted one]
     #[arg(long, value_name = "NAME")]
     pub class: Option<String>,
-    /// Approximate effects, for many thousand training images: by five iterations of conjugate gradients, or by the
+    /// Approximate effects, for many thousand training images: by ten iterations of conjugate gradients, or by the
     /// curvature alone; the residual says how roughly
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "iterations")]
     pub fast: Option<Fast>,
@@ -50,7 +54,7 @@ pub struct ExplainArgs {
 /// How to approximate effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Fast {
-    /// Five iterations of conjugate gradients
+    /// Ten iterations of conjugate gradients
     Iterations,
     /// The inverse curvature by K-FAC
     Kfac,

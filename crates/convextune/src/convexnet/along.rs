@@ -1,5 +1,5 @@
-//! One program for one `lambda` after the other: through its kernel where it has a closed form, so that a value costs
-//! one factorisation and no weights are formed, and otherwise from the solution before.
+//! One program for one `lambda` after the other: through its kernel where it has a closed form, so that no weights are
+//! formed, and otherwise from the solution before.
 
 use convextune_solve::faer::Mat;
 use convextune_solve::gated::{self, GatedRidge, Neuron, Patterns, Solution};
@@ -64,7 +64,12 @@ impl<'a> Along<'a> {
         })
     }
 
-    /// The minimum at `lambda`, to a relative gap of `tolerance`.
+    /// Whether it goes through a kernel.
+    pub(super) fn has_kernel(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    /// The minimum at `lambda`; without a kernel to a relative gap of `tolerance`.
     pub(super) fn at(
         &mut self,
         lambda: f64,
@@ -95,17 +100,21 @@ impl<'a> Along<'a> {
         })
     }
 
-    /// The same with weights, and a certificate recomputed from them.
+    /// The same with weights, and a certificate recomputed from them. Lets go of the kernel, of which the solver forms
+    /// its own.
     pub(super) fn solution(
         &mut self,
         lambda: f64,
         tolerance: f64,
         reporter: &dyn Reporter,
     ) -> Result<Solution, Error> {
+        let kernel = self.closed.take().is_some();
         let solution = self
             .program
             .solve(lambda, tolerance, &self.warm, reporter)?;
-        self.warm.clone_from(&solution.neurons);
+        if !kernel {
+            self.warm.clone_from(&solution.neurons);
+        }
         Ok(solution)
     }
 

@@ -273,19 +273,24 @@ impl Validated {
         let tolerance = self.program.options.tolerance;
         let mut along = Along::new(&mut self.program, None)?;
         let (mut points, mut chosen) = (Vec::new(), None);
-        for (k, lambda) in self.lambdas.iter().enumerate() {
-            let start = Instant::now();
+        let mut order: Vec<usize> = (0..self.lambdas.len()).collect();
+        if along.has_kernel() {
+            // The best last, whose solver needs the memory of the kernel.
+            order.sort_by_key(|k| *k == self.best);
+        }
+        for k in order {
+            let (lambda, start) = (self.lambdas[k], Instant::now());
             let place = if k == self.best {
-                let solution = along.solution(*lambda, tolerance, reporter)?;
+                let solution = along.solution(lambda, tolerance, reporter)?;
                 let place = along.place(&solution);
                 chosen = Some(along.model(data, solution, began.elapsed().as_secs_f64())?);
                 place
             } else {
-                along.at(*lambda, ROUGH.max(tolerance), reporter)?
+                along.at(lambda, ROUGH.max(tolerance), reporter)?
             };
             let (mean, deviation) = moments(&self.errors[k]);
             points.push(PathPoint {
-                lambda: *lambda,
+                lambda,
                 objective: place.objective,
                 relative_duality_gap: place.relative_duality_gap,
                 neurons: place.neurons,
@@ -296,6 +301,7 @@ impl Validated {
             });
             reporter.advance(1);
         }
+        points.sort_by(|a, b| b.lambda.total_cmp(&a.lambda));
         let none = || Error::Usage("a path needs at least one lambda".into());
         Ok((points, chosen.ok_or_else(none)?))
     }

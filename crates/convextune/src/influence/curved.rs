@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!     g_X = S (J_X - mean of J)' ,     H V_X = g_X ,     W_X = P J S V_X + B_X/N                  (6)
-//!     f(X) - f_{-G}(X)  =  W_GX' (I - W_GG)^-1 (t - f)_G                                          (7)
+//!     f(X) - f_{-G}(X)  =  W_GX' (I - W_GG)^-1 (t - f)_G                                          (8)
 //! ```
 //!
 //! where W_GX has the rows of G. (`W_GG = h_GG` is the leverage.) The systems of (6) are solved by conjugate gradients,
@@ -45,7 +45,7 @@ use crate::linearize::{Copies, CurvatureOptions};
 use crate::progress::Reporter;
 use crate::samples::Samples;
 
-/// Numbers that directions in the space of the weights take at a time; a solver holds six times as many.
+/// Numbers that the directions of a run take; about ten times as many are held at once.
 const NUMBERS: usize = 1 << 25;
 
 /// Relative residual up to which two of them are better than one; the error of W then falls with their product.
@@ -81,6 +81,11 @@ pub struct Directions {
 }
 
 impl Directions {
+    /// The largest residual.
+    pub fn worst(&self) -> f64 {
+        self.residuals.iter().copied().fold(0.0, f64::max)
+    }
+
     /// Those of some columns.
     pub fn of(&self, columns: Range<usize>) -> Self {
         Self {
@@ -156,7 +161,8 @@ impl Curved {
 
     /// Samples whose [`Directions`] should be asked for at a time, at most.
     pub fn most(&self) -> usize {
-        (NUMBERS / (self.rows * self.inverse.dim()).max(1)).max(1)
+        let longest = self.inverse.dim().max(self.samples() * self.rows);
+        (NUMBERS / (self.rows * longest).max(1)).max(1)
     }
 
     /// The directions of samples (of the form that the whole network takes).
@@ -278,8 +284,7 @@ impl Curved {
         mut f: impl FnMut(&dyn LinearOperator, &[Vec<f64>]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let most = if self.rows == 1 { self.most() } else { 1 };
-        let passes = directions.len().div_ceil(most);
-        reporter.stage(stage, (self.samples() * passes) as u64);
+        reporter.stage(stage, 0);
         self.linearised.with(reporter, |lin| {
             for run in directions.chunks(most) {
                 let copies = Copies::new(lin, run.len())?;
@@ -314,7 +319,7 @@ impl Curved {
         self.products(group, group, true)
     }
 
-    /// `(I - W_GG)^-1 (t - f)_G` of equation 7 for a group of samples, `m x C`.
+    /// `(I - W_GG)^-1 (t - f)_G` of equation 8 for a group of samples, `m x C`.
     ///
     /// # Errors
     /// When a leverage is 1 to rounding.
@@ -337,7 +342,7 @@ impl Curved {
         }))
     }
 
-    /// Equation 7 for one query, whose columns of W at the group are `weights` (`mq x q`), and the group's
+    /// Equation 8 for one query, whose columns of W at the group are `weights` (`mq x q`), and the group's
     /// [`Self::left_out`]: length C.
     pub fn change(&self, weights: &Mat<f64>, left_out: &Mat<f64>) -> Vec<f64> {
         let (q, c) = (self.rows, left_out.ncols());

@@ -1,5 +1,7 @@
 //! Which training images made an output what it is: by the closed form, or by products alone ([`super::curved`]).
 
+use std::collections::BTreeSet;
+
 use convextune_solve::faer::Mat;
 use convextune_solve::quadratic::PcgOptions;
 
@@ -17,7 +19,7 @@ use crate::progress::Reporter;
 use crate::samples::Samples;
 
 /// Iterations after which conjugate gradients are an approximation.
-const FEW: usize = 5;
+const FEW: usize = 10;
 /// Iterations of conjugate gradients at most.
 const MOST: usize = 1000;
 /// Relative residual of the systems behind effects that are called exact where there is no closed form. Effects come
@@ -29,7 +31,7 @@ const CANDIDATES: usize = 4;
 /// An approximation of effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Approximation {
-    /// Five iterations of conjugate gradients.
+    /// Ten iterations of conjugate gradients.
     Iterations,
     /// The inverse curvature by K-FAC alone.
     Kfac,
@@ -52,7 +54,8 @@ impl Approximation {
             rescale,
         });
         let effort = PcgOptions {
-            tolerance: EXACT,
+            // The residual that is told is recomputed, in single precision.
+            tolerance: EXACT / 2.0,
             max_iterations,
         };
         (curvature, effort)
@@ -255,6 +258,7 @@ impl CurvedPosterior {
         for run in queries.batches(self.curved.most()) {
             let asked: Vec<usize> = run.clone().collect();
             let directions = self.curved.directions(&queries.pick(&asked)?, reporter)?;
+            let mut queries = Vec::new();
             let weights = self.curved.weights(&directions, reporter)?;
             let q = self.curved.rows();
             for (k, x) in run.enumerate() {
@@ -262,9 +266,17 @@ impl CurvedPosterior {
                 let asked = directions.of(k * q..(k + 1) * q);
                 let weights = weights.subcols(k * q, q).to_owned();
                 let candidates = self.candidates(&weights, class, CANDIDATES * top);
-                let effects = self.effects(&candidates, &asked, reporter)?;
-                let outputs = outputs.row(x).iter().copied().collect();
-                explanations.push(Explanation::new(outputs, class, top, effects));
+                queries.push(Query {
+                    x,
+                    class,
+                    asked,
+                    candidates,
+                });
+            }
+            let effects = self.effects(&queries, reporter)?;
+            for (query, effects) in queries.into_iter().zip(effects) {
+                let outputs = outputs.row(query.x).iter().copied().collect();
+                explanations.push(Explanation::new(outputs, query.class, top, effects));
             }
         }
         Ok(explanations)
@@ -281,30 +293,45 @@ impl CurvedPosterior {
         order
     }
 
-    /// Effects of samples on one query.
+    /// Effects of every query's candidates on it; a sample is solved for once.
     fn effects(
         &self,
-        samples: &[usize],
-        asked: &Directions,
+        queries: &[Query],
         reporter: &dyn Reporter,
-    ) -> Result<Vec<Effect>, Error> {
+    ) -> Result<Vec<Vec<Effect>>, Error> {
         let (curved, q) = (&self.curved, self.curved.rows());
-        let mut effects = Vec::new();
-        for run in samples.chunks(curved.most()) {
-            let own = curved.own_directions(run, reporter)?;
+        let all: BTreeSet<usize> = queries
+            .iter()
+            .flat_map(|query| query.candidates.clone())
+            .collect();
+        let all: Vec<usize> = all.into_iter().collect();
+        let mut effects = vec![Vec::new(); queries.len()];
+        for run in all.chunks(curved.most()) {
+            let directions = curved.own_directions(run, reporter)?;
             for (k, sample) in run.iter().enumerate() {
-                let own = own.of(k * q..(k + 1) * q);
+                let own = directions.of(k * q..(k + 1) * q);
                 let left_out = curved.left_out(&[*sample], &own)?;
-                let worst = |d: &Directions| d.residuals.iter().copied().fold(0.0, f64::max);
-                let residual = worst(&own).max(worst(asked));
-                effects.push(Effect {
-                    sample: *sample,
-                    change: curved.change(&curved.between(&own, asked), &left_out),
-                    residual,
-                    exact: self.exact && residual <= 2.0 * EXACT,
-                });
+                for (query, effects) in queries.iter().zip(&mut effects) {
+                    if query.candidates.contains(sample) {
+                        let worst = own.worst().max(query.asked.worst());
+                        effects.push(Effect {
+                            sample: *sample,
+                            change: curved.change(&curved.between(&own, &query.asked), &left_out),
+                            residual: worst,
+                            exact: self.exact && worst <= EXACT,
+                        });
+                    }
+                }
             }
         }
         Ok(effects)
     }
+}
+
+/// A picture that is asked about.
+struct Query {
+    x: usize,
+    class: usize,
+    asked: Directions,
+    candidates: Vec<usize>,
 }

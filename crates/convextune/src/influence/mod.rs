@@ -79,8 +79,8 @@ impl Posterior {
         let setting = Setting::of(&model)?;
         if setting.keep_f0 {
             return Err(Error::Usage(
-                "the model was fitted with --keep-f0, and what the network itself says is no part of what is \
-                 explained here; fit without it"
+                "the model was fitted with --keep-f0, and what the network itself says is not ranked; \
+                 `convextune explain` takes such a model, or fit without it"
                     .into(),
             ));
         }

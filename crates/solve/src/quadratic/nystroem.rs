@@ -58,7 +58,7 @@ impl NystroemPreconditioner {
             operator.apply(omega.col_as_slice(k), &mut image)?;
             y.col_as_slice_mut(k).copy_from_slice(&image);
         }
-        Self::from_products(&omega, y, shift)
+        Self::from_products(&omega, y, shift, f64::EPSILON)
     }
 
     /// `Omega`, `n x rank`, from normal entries.
@@ -66,7 +66,7 @@ impl NystroemPreconditioner {
         Qr::new(Mat::from_fn(n, rank, |_, _| normal()).as_ref()).compute_thin_Q()
     }
 
-    /// From `Omega` ([`Self::test_matrix`]) and `Y = M Omega`.
+    /// From `Omega` ([`Self::test_matrix`]) and `Y = M Omega`, known to a relative `precision`.
     ///
     /// # Errors
     /// When a factorisation fails.
@@ -74,11 +74,12 @@ impl NystroemPreconditioner {
         omega: &Mat<f64>,
         mut y: Mat<f64>,
         shift: f64,
+        precision: f64,
     ) -> Result<Self, SolveError> {
         crate::error::check_positive("shift", shift)?;
         let (n, rank) = (omega.nrows(), omega.ncols());
         let size: f64 = (0..rank).map(|k| norm(y.col_as_slice(k)).powi(2)).sum();
-        let nu = (n as f64).sqrt() * f64::EPSILON * size.sqrt().max(f64::MIN_POSITIVE);
+        let nu = (n as f64).sqrt() * precision * size.sqrt().max(f64::MIN_POSITIVE);
         for k in 0..rank {
             axpy(nu, omega.col_as_slice(k), y.col_as_slice_mut(k));
         }

@@ -32,12 +32,12 @@ use faer::Mat;
 use super::newton_solver::Reached;
 use super::{Activation, Column, Loss, Neuron, Penalty, Problem};
 use crate::dense::{centre, dot, norm};
-use crate::error::SolveError;
+use crate::error::{SolveError, check_positive};
 use crate::quadratic::{Intercept, KernelRidge};
 pub use kernel::cross_kernel;
 use products::Products;
 
-/// Samples whose kernel is factorised, at most: it and its factor take a gigabyte and a half.
+/// Samples whose kernel is factorised, at most: it takes 800 megabytes, and its factor as much again, for a moment twice.
 const FACTORISED: usize = 10_000;
 /// Samples whose kernel is held, at most: in single precision 3.6 gigabytes.
 pub const MOST_SAMPLES: usize = 30_000;
@@ -45,7 +45,7 @@ pub const MOST_SAMPLES: usize = 30_000;
 const ROUGH: f64 = 1e-4;
 /// Relative residual of those of which they are.
 const FINE: f64 = 1e-8;
-/// Refinements that FINE may take.
+/// Refinements allowed.
 const REFINEMENTS: usize = 4;
 /// Products of the power iteration behind [`leading_lambda`].
 const PRODUCTS: usize = 20;
@@ -73,15 +73,20 @@ fn minimum(problem: &Problem, mut ridge: GatedRidge) -> Result<Reached, SolveErr
     let mut neurons = weights(problem, &a);
     if let Kernel::Products(products) = &mut ridge.kernel {
         let shift = problem.matrix.samples() as f64 * problem.lambda;
+        let mut left = residual(problem, &neurons, &a, shift);
         for _ in 0..REFINEMENTS {
-            let (residual, biases) = residual(problem, &neurons, &a, shift);
-            intercept = biases;
-            if residual.norm_l2() <= FINE * problem.targets.norm_l2() {
+            if left.0.norm_l2() <= FINE * problem.targets.norm_l2() {
                 break;
             }
-            a += products.solve(&residual, shift, ROUGH)?;
-            neurons = weights(problem, &a);
+            let better = &a + products.solve(&left.0, shift, ROUGH)?;
+            let found = weights(problem, &better);
+            let after = residual(problem, &found, &better, shift);
+            if after.0.norm_l2() >= left.0.norm_l2() {
+                break;
+            }
+            (a, neurons, left) = (better, found, after);
         }
+        intercept = left.1;
     }
     Ok(Reached {
         neurons,
@@ -136,7 +141,7 @@ pub struct RidgePoint {
     pub outputs: Mat<f64>,
     /// `F(Z) + lambda R(U)`, with `R(U) = 1/2 <a, K a>`.
     pub objective: f64,
-    /// The dual value of `Theta = lambda a`: `<Theta, Y> - n/2 ||Theta||^2 - <Theta, K Theta> / (2 lambda)`.
+    /// The dual value of `Theta = lambda a`, as the kernel has it (in single precision above ten thousand samples): `<Theta, Y> - n/2 ||Theta||^2 - <Theta, K Theta> / (2 lambda)`.
     pub dual_value: f64,
 }
 
@@ -172,6 +177,7 @@ impl GatedRidge {
     /// # Errors
     /// When `lambda` is not positive, or so small that the kernel has no Cholesky factor.
     pub fn point(&mut self, lambda: f64) -> Result<RidgePoint, SolveError> {
+        check_positive("lambda", lambda)?;
         let (n, y) = (self.targets.nrows(), &self.targets);
         let Solved {
             a,

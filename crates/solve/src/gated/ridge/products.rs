@@ -33,7 +33,8 @@ impl Products {
         let rank = RANK.min(n.div_ceil(8));
         let omega = NystroemPreconditioner::test_matrix(n, rank, &mut draws());
         let y = product(&kernel, centred, &omega);
-        let nystroem = NystroemPreconditioner::from_products(&omega, y, 1.0)?;
+        let nystroem =
+            NystroemPreconditioner::from_products(&omega, y, 1.0, f64::from(f32::EPSILON))?;
         Ok(Self {
             kernel,
             centred,

@@ -28,6 +28,21 @@ fn problem(intercept: bool) -> Problem {
     }
 }
 
+/// Many samples that are the same: the kernel has a low rank.
+fn with_repeated_samples() -> Problem {
+    let whole = problem(true);
+    let x = Mat::from_fn(400, 6, |s, j| {
+        f64::from(u8::from((s >> (j % 3)) & 1 == 1)) - 0.5
+    });
+    let mut rng = Rng::new(6);
+    let gates = Mat::from_fn(6, 130, |_, _| rng.normal());
+    let patterns = Patterns::of(x.as_ref(), gates.as_ref());
+    Problem {
+        matrix: GatedMatrix::new(x, patterns),
+        ..whole
+    }
+}
+
 fn by_products(problem: &Problem) -> GatedRidge {
     GatedRidge {
         kernel: Kernel::Products(Products::new(problem).unwrap()),
@@ -57,11 +72,12 @@ fn products_come_near_the_factorised_kernel() {
 
 #[test]
 fn weights_are_refined_to_the_minimum() {
-    for intercept in [false, true] {
+    for problem in [problem(false), problem(true), with_repeated_samples()] {
         for lambda in [10.0, 0.1, 1e-3] {
+            let intercept = problem.intercept;
             let problem = Problem {
                 lambda,
-                ..problem(intercept)
+                ..problem.clone()
             };
             let found = minimum(&problem, by_products(&problem)).unwrap();
             let gap = certify(&problem, &found.neurons, &found.intercept).unwrap();
