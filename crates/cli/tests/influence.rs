@@ -115,7 +115,7 @@ fn approximate_effects_are_called_so() {
             "--json",
             "-q",
         ];
-        array(&place.json(&[&command, more].concat())).to_vec()
+        array(&place.json(&[&command, more].concat())).clone()
     };
     let effects = |told: &[Value]| -> BTreeMap<String, Vec<f64>> {
         let effect = |t: &Value| (t["sample"].to_string(), numbers(&t["effect"]));
