@@ -9,7 +9,7 @@
 //! The head matters. One that has not seen the labels ([`HeadInit::Common`], [`HeadInit::Random`],
 //! and the head of `lqf-fc`, which starts at zero) makes the answers those of a model fitted anew; one
 //! that was itself fitted (`ridge`, `split`) makes them those of a fit that keeps this head
-//! ([`Posterior::honest`]).
+//! ([`Trained::honest`]).
 //!
 //! [`HeadInit::Common`]: crate::finetune::HeadInit::Common
 //! [`HeadInit::Random`]: crate::finetune::HeadInit::Random
