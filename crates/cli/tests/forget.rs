@@ -160,6 +160,15 @@ fn a_removal_done_again_is_listed_once() {
     check(&place, 1, &[refused]);
 }
 
+const FORGET: [&str; 6] = [
+    "forget",
+    "m.safetensors",
+    "photos",
+    "--samples=list.txt",
+    "-o",
+    "less.safetensors",
+];
+
 /// A head that was fitted remembers: nothing is certified, and nothing can be added.
 #[test]
 fn a_fitted_head_is_not_called_forgotten() {
@@ -177,15 +186,7 @@ fn a_fitted_head_is_not_called_forgotten() {
             &more.each_ref().map(String::as_str),
         );
         fs::write(place.path("list.txt"), GONE.join("\n")).unwrap();
-        let args = [
-            "forget",
-            "m.safetensors",
-            "photos",
-            "--samples=list.txt",
-            "-o",
-            "less.safetensors",
-        ];
-        let output = place.run(&[&args[..], &["--json"]].concat());
+        let output = place.run(&[&FORGET[..], &["--json"]].concat());
         let (told, said) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{said}");
         assert!(
@@ -228,15 +229,7 @@ fn a_chosen_prior_is_kept_and_named() {
         assert_eq!(told[key], fitted[key], "{key}");
     }
     assert_eq!(told["prior_chosen_before"], true);
-    let args = [
-        "forget",
-        "m.safetensors",
-        "photos",
-        "--samples=list.txt",
-        "-o",
-        "less.safetensors",
-    ];
-    let table = text(&place.run(&args).stdout);
+    let table = text(&place.run(&FORGET).stdout);
     assert!(
         table.contains("kept; chosen on the training images before"),
         "{table}"

@@ -6,15 +6,14 @@ use convextune::finetune::{
     BackboneWeight, FitOptions, LqfFit, NoCheckpoints, TrainingSet, WeightDecay, error_rate,
     fit_lqf,
 };
-use convextune::influence::{Curved, Dual, Setting, posterior};
+use convextune::influence::{Dual, Setting, posterior};
 use convextune::job::Job;
-use convextune::linearize::CurvatureOptions;
 use convextune::model_file::Model;
 use convextune::samples::Samples;
 use convextune_solve::faer::Mat;
-use convextune_solve::quadratic::PcgOptions;
 use serde_json::json;
 
+use crate::approximate::approximate;
 use crate::study::{Lines, Place, options};
 
 /// Options of `influence`.
@@ -22,13 +21,13 @@ use crate::study::{Lines, Place, options};
 pub struct Args {
     /// Where to measure.
     #[command(flatten)]
-    place: Place,
+    pub(crate) place: Place,
     /// What to compare.
     #[arg(long, value_enum)]
     what: What,
     /// Overrides of the default options, a JSON object.
     #[arg(long, default_value = "{}")]
-    fit: String,
+    pub(crate) fit: String,
     /// Samples left out one by one, and groups of a tenth of the data.
     #[arg(long, default_value_t = 30)]
     samples: usize,
@@ -37,7 +36,7 @@ pub struct Args {
     groups: usize,
     /// Test images that `approximate` asks about, evenly spread.
     #[arg(long, default_value_t = 64)]
-    queries: usize,
+    pub(crate) queries: usize,
     /// Share of labels that are flipped.
     #[arg(long, default_value_t = 0.2)]
     flipped: f64,
@@ -59,7 +58,7 @@ enum What {
 }
 
 /// A training set with the images of a job, or some of them.
-struct Part<'a> {
+pub(crate) struct Part<'a> {
     job: &'a Job,
     kept: Vec<usize>,
     labels: Vec<usize>,
@@ -71,7 +70,7 @@ impl<'a> Part<'a> {
         Self { job, kept, labels }
     }
 
-    fn samples(&self) -> anyhow::Result<Samples> {
+    pub(crate) fn samples(&self) -> anyhow::Result<Samples> {
         Ok(self.job.train().pick(&self.kept)?)
     }
 
@@ -92,7 +91,7 @@ impl<'a> Part<'a> {
         )?)
     }
 
-    fn setting(&self, fit: &LqfFit, options: &FitOptions) -> Setting {
+    pub(crate) fn setting(&self, fit: &LqfFit, options: &FitOptions) -> Setting {
         let classes = self.job.classes().len();
         Setting {
             network: fit.model.network.clone(),
@@ -108,7 +107,7 @@ impl<'a> Part<'a> {
     }
 
     /// The algebra of a fit.
-    fn posterior(
+    pub(crate) fn posterior(
         &self,
         fit: &LqfFit,
         options: &FitOptions,
@@ -128,6 +127,18 @@ fn held(options: &FitOptions, fit: &LqfFit) -> FitOptions {
         backbone_weight: BackboneWeight::Scale(fit.record.backbone_scale),
         ..options.clone()
     }
+}
+
+/// All training images, the fit to them, and the options that hold its prior.
+pub(crate) fn fitted<'a>(
+    job: &'a Job,
+    options: &FitOptions,
+) -> anyhow::Result<(Part<'a>, LqfFit, FitOptions)> {
+    let all = (0..job.train().len()).collect();
+    let whole = Part::of(job, all, job.train_labels());
+    let fit = whole.fit(options)?;
+    let options = held(options, &fit);
+    Ok((whole, fit, options))
 }
 
 /// `k` of `0..n`, by the seed.
@@ -157,7 +168,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn tested(job: &Job) -> anyhow::Result<(&Samples, &[usize])> {
+pub(crate) fn tested(job: &Job) -> anyhow::Result<(&Samples, &[usize])> {
     job.test().ok_or_else(|| anyhow::anyhow!("no test images"))
 }
 
@@ -172,9 +183,7 @@ fn exact(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<()> {
     let (test, _) = tested(job)?;
     let model = job.fit(options, &mut NoCheckpoints, &Lines)?;
     let n = job.train().len();
-    let whole = Part::of(job, (0..n).collect(), job.train_labels());
-    let fit = whole.fit(options)?;
-    let options = held(options, &fit);
+    let (whole, fit, options) = fitted(job, options)?;
     let start = Instant::now();
     let (dual, queries) = whole.posterior(&fit, &options, test)?;
     let prepared = start.elapsed().as_secs_f64();
@@ -205,7 +214,7 @@ fn exact(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<()> {
 }
 
 /// Single samples and groups of a tenth of `n`.
-fn groups(args: &Args, n: usize) -> Vec<Vec<usize>> {
+pub(crate) fn groups(args: &Args, n: usize) -> Vec<Vec<usize>> {
     let single = drawn(n, args.samples, args.seed)
         .into_iter()
         .map(|i| vec![i]);
@@ -213,79 +222,8 @@ fn groups(args: &Args, n: usize) -> Vec<Vec<usize>> {
     single.chain(groups).collect()
 }
 
-fn approximate(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<()> {
-    let (test, _) = tested(job)?;
-    let asked = args.queries.min(test.len());
-    let test = &test.pick(
-        &(0..asked)
-            .map(|k| k * test.len() / asked)
-            .collect::<Vec<_>>(),
-    )?;
-    let n = job.train().len();
-    let whole = Part::of(job, (0..n).collect(), job.train_labels());
-    let fit = whole.fit(options)?;
-    let options = held(options, &fit);
-    let start = Instant::now();
-    let (dual, queries) = whole.posterior(&fit, &options, test)?;
-    let exact_seconds = start.elapsed().as_secs_f64();
-    let ways = [
-        ("kfac", 1, 1),
-        ("ekfac", 2, 1),
-        ("ekfac", 2, 5),
-        ("none", 0, 5),
-        ("none", 0, 10),
-        ("none", 0, 500),
-    ];
-    for (name, passes, iterations) in ways {
-        let start = Instant::now();
-        let curvature = (passes > 0).then_some(CurvatureOptions {
-            probes: 1,
-            seed: options.seed,
-            rescale: passes > 1,
-        });
-        let effort = PcgOptions {
-            tolerance: 1e-3,
-            max_iterations: iterations,
-        };
-        let setting = whole.setting(&fit, &options);
-        let how = (curvature, effort);
-        let curved = Curved::new(&setting, whole.samples()?, dual.residuals(), how, &Lines)?;
-        let asked = curved.directions(test, &Lines)?;
-        let prepared = start.elapsed().as_secs_f64();
-        for group in groups(args, n) {
-            let exact = dual.change(&queries, &dual.removed(&group)?);
-            let own = curved.own_directions(&group, &Lines)?;
-            let left_out = curved.left_out(&group, &own)?;
-            let q = dual.rows();
-            let mut found = Mat::zeros(test.len(), exact.ncols());
-            let weights = curved.between(&own, &asked);
-            for x in 0..test.len() {
-                let change = curved.change(&weights.subcols(x * q, q).to_owned(), &left_out);
-                change
-                    .into_iter()
-                    .enumerate()
-                    .for_each(|(c, v)| found[(x, c)] = v);
-            }
-            let leverage = curved.leverages(&own)[(0, 0)];
-            println!(
-                "{}",
-                json!({
-                    "what": "approximate", "by": name, "iterations": asked.iterations, "folder": args.place.folder, "overrides": args.fit,
-                    "left_out": group.len(), "sample": group[0], "train": n, "queries": test.len(),
-                    "correlation": correlation(&found, &exact),
-                    "relative_error": (&found - &exact).norm_l2() / exact.norm_l2(),
-                    "leverage": leverage, "true_leverage": 1.0 - dual.lambda() * dual.inverse()[(group[0] * q, group[0] * q)],
-                    "residual": asked.residuals.iter().sum::<f64>() / asked.residuals.len() as f64,
-                    "prepare_seconds": prepared, "exact_seconds": exact_seconds,
-                })
-            );
-        }
-    }
-    Ok(())
-}
-
 /// Pearson's, over all entries.
-fn correlation(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
+pub(crate) fn correlation(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
     let entries = |m: &Mat<f64>| -> Vec<f64> {
         m.col_iter()
             .flat_map(|c| c.iter().copied().collect::<Vec<_>>())
@@ -371,9 +309,7 @@ fn summary(args: &Args, job: &Job, options: &FitOptions) -> anyhow::Result<()> {
     let (test, truth) = tested(job)?;
     let model = job.fit(options, &mut NoCheckpoints, &Lines)?;
     let n = job.train().len();
-    let whole = Part::of(job, (0..n).collect(), job.train_labels());
-    let fit = whole.fit(options)?;
-    let options = held(options, &fit);
+    let (whole, fit, options) = fitted(job, options)?;
     let one = job.train().pick(&[0])?;
     let (dual, _) = whole.posterior(&fit, &options, &one)?;
     let most = order(&dual.informativeness_among());

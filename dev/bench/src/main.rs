@@ -1,5 +1,6 @@
 //! Measurements that are run by hand. See `dev/bench/README.md`.
 
+mod approximate;
 mod convergence;
 mod dual;
 mod engine;

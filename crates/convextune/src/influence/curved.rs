@@ -47,7 +47,6 @@ use crate::samples::Samples;
 
 /// Numbers that the directions of a run take; about ten times as many are held at once.
 const NUMBERS: usize = 1 << 25;
-
 /// Relative residual up to which two of them are better than one; the error of W then falls with their product.
 const SMALL: f64 = 0.1;
 
@@ -76,7 +75,7 @@ pub struct Directions {
     r: Vec<Vec<f64>>,
     /// `||H V - g|| / ||g||`, a column each.
     pub residuals: Vec<f64>,
-    /// Iterations of the solver in all.
+    /// Iterations of the solver, of all that were asked for together.
     pub iterations: usize,
 }
 
@@ -302,6 +301,7 @@ impl Curved {
         self.products(left, right, residuals.all(|r| *r <= SMALL))
     }
 
+    /// W by both residuals, or by the queries' solutions alone.
     pub(super) fn products(&self, left: &Directions, right: &Directions, both: bool) -> Mat<f64> {
         let (n, q) = (self.samples() as f64, self.rows);
         Mat::from_fn(left.g.len(), right.v.len(), |x, y| {

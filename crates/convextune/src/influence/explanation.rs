@@ -258,7 +258,7 @@ impl CurvedPosterior {
         for run in queries.batches(self.curved.most()) {
             let asked: Vec<usize> = run.clone().collect();
             let directions = self.curved.directions(&queries.pick(&asked)?, reporter)?;
-            let mut queries = Vec::new();
+            let mut pending = Vec::new();
             let weights = self.curved.weights(&directions, reporter)?;
             let q = self.curved.rows();
             for (k, x) in run.enumerate() {
@@ -266,15 +266,15 @@ impl CurvedPosterior {
                 let asked = directions.of(k * q..(k + 1) * q);
                 let weights = weights.subcols(k * q, q).to_owned();
                 let candidates = self.candidates(&weights, class, CANDIDATES * top);
-                queries.push(Query {
+                pending.push(Query {
                     x,
                     class,
                     asked,
                     candidates,
                 });
             }
-            let effects = self.effects(&queries, reporter)?;
-            for (query, effects) in queries.into_iter().zip(effects) {
+            let effects = self.effects(&pending, reporter)?;
+            for (query, effects) in pending.into_iter().zip(effects) {
                 let outputs = outputs.row(query.x).iter().copied().collect();
                 explanations.push(Explanation::new(outputs, query.class, top, effects));
             }

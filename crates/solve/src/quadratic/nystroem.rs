@@ -23,12 +23,12 @@ use faer::{Mat, MatRef};
 
 use super::pcg::SymmetricOperator;
 use super::preconditioner::Preconditioner;
-use crate::dense::{axpy, dot, norm};
+use crate::dense::{axpy, norm};
 use crate::error::SolveError;
-use crate::factor::{ThinSvd, cholesky};
+use crate::factor::{ThinSvd, cholesky, column};
 
 /// (1), for a shift `mu` that may be changed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct NystroemPreconditioner {
     /// `U`, `n x l`.
     basis: Mat<f64>,
@@ -101,7 +101,7 @@ impl NystroemPreconditioner {
     }
 
     /// `P^-1 R` for all columns of R.
-    pub fn apply_columns(&self, r: &Mat<f64>) -> Mat<f64> {
+    pub fn apply_columns(&self, r: MatRef<'_, f64>) -> Mat<f64> {
         let least = self.eigenvalues.last().copied().unwrap_or(0.0);
         let mut inner = self.basis.transpose() * r;
         for c in 0..inner.ncols() {
@@ -140,13 +140,7 @@ impl Preconditioner for NystroemPreconditioner {
     }
 
     fn apply(&self, r: &[f64], z: &mut [f64]) {
-        z.copy_from_slice(r);
-        let least = self.eigenvalues.last().copied().unwrap_or(0.0);
-        for (k, lambda) in self.eigenvalues.iter().enumerate() {
-            let basis = self.basis.col_as_slice(k);
-            let factor = (least + self.shift) / (lambda + self.shift) - 1.0;
-            axpy(factor * dot(basis, r), basis, z);
-        }
+        z.copy_from_slice(self.apply_columns(column(r)).col_as_slice(0));
     }
 }
 

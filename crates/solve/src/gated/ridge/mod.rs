@@ -16,7 +16,6 @@
 //! `M` holds the patterns, `o` multiplies entries. Divided by the number of Gaussian gates, `K` tends to the
 //! kernel `x's (pi - angle(x, s)) / (2 pi)` of a two-layer ReLU network whose first layer alone is trained, about
 //! its random beginning (Y. Cho, L. Saul, *Kernel methods for deep learning*, NIPS 2009: degree 0, times `x's`).
-
 //!
 //! **How it is solved.** Up to [`FACTORISED`] samples by a Cholesky factor of the kernel; up to [`MOST_SAMPLES`] by
 //! conjugate gradients on the kernel in single precision ([`products`]), refined where weights are formed: the residual
@@ -37,7 +36,7 @@ use crate::quadratic::{Intercept, KernelRidge};
 pub use kernel::cross_kernel;
 use products::Products;
 
-/// Samples whose kernel is factorised, at most: it takes 800 megabytes, and its factor as much again, for a moment twice.
+/// Samples whose kernel is factorised, at most: it takes 800 megabytes, its factor as much again, for a moment twice.
 const FACTORISED: usize = 10_000;
 /// Samples whose kernel is held, at most: in single precision 3.6 gigabytes.
 pub const MOST_SAMPLES: usize = 30_000;
@@ -117,14 +116,14 @@ fn residual(
 }
 
 /// A program with a closed form, for any `lambda`: its kernel is formed once, and no weights are formed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct GatedRidge {
     kernel: Kernel,
     targets: Mat<f64>,
 }
 
 /// The kernel of a program, with what solves for it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Kernel {
     Factorised(KernelRidge),
     Products(Products),
@@ -141,7 +140,8 @@ pub struct RidgePoint {
     pub outputs: Mat<f64>,
     /// `F(Z) + lambda R(U)`, with `R(U) = 1/2 <a, K a>`.
     pub objective: f64,
-    /// The dual value of `Theta = lambda a`, as the kernel has it (in single precision above ten thousand samples): `<Theta, Y> - n/2 ||Theta||^2 - <Theta, K Theta> / (2 lambda)`.
+    /// The dual value of `Theta = lambda a`: `<Theta, Y> - n/2 ||Theta||^2 - <Theta, K Theta> / (2 lambda)`. Both are by
+    /// the kernel, which is in single precision where it is not factorised.
     pub dual_value: f64,
 }
 
@@ -179,12 +179,14 @@ impl GatedRidge {
     pub fn point(&mut self, lambda: f64) -> Result<RidgePoint, SolveError> {
         check_positive("lambda", lambda)?;
         let (n, y) = (self.targets.nrows(), &self.targets);
-        let Solved {
-            a,
-            intercept,
-            fitted,
-            means,
-        } = self.kernel.solve(y, n as f64 * lambda)?;
+        let means = if self.kernel.is_centred() {
+            (0..y.ncols())
+                .map(|c| y.col_as_slice(c).iter().sum::<f64>() / n as f64)
+                .collect()
+        } else {
+            vec![0.0; y.ncols()]
+        };
+        let Solved { a, fitted, above } = self.kernel.solve(y, n as f64 * lambda)?;
         let inner = |u: &Mat<f64>, v: &Mat<f64>| -> f64 {
             (0..u.ncols())
                 .map(|c| dot(u.col_as_slice(c), v.col_as_slice(c)))
@@ -195,7 +197,7 @@ impl GatedRidge {
         let loss = (&outputs - y).squared_norm_l2() / (2.0 * n as f64);
         Ok(RidgePoint {
             a,
-            intercept,
+            intercept: means.iter().zip(above).map(|(y, k)| y - k).collect(),
             outputs,
             objective: loss + lambda / 2.0 * roughness,
             dual_value: lambda * (with_targets - n as f64 * lambda / 2.0 * size - roughness / 2.0),
@@ -203,54 +205,43 @@ impl GatedRidge {
     }
 }
 
-/// A solution of (1): `fitted` is `K a`, or `P K P a` with a free intercept, to which `means` belong, those of Y.
+/// What solves (1).
 struct Solved {
     a: Mat<f64>,
-    intercept: Vec<f64>,
+    /// `K a`, or `P K P a`.
     fitted: Mat<f64>,
-    means: Vec<f64>,
+    /// What centring takes from the columns of `K a`.
+    above: Vec<f64>,
 }
 
 impl Kernel {
+    /// Whether it is `P K P`, for a free intercept.
+    fn is_centred(&self) -> bool {
+        match self {
+            Self::Factorised(kernel) => kernel.intercept() == Intercept::Free,
+            Self::Products(products) => products.centred,
+        }
+    }
+
     fn solve(&mut self, y: &Mat<f64>, shift: f64) -> Result<Solved, SolveError> {
-        let outputs = y.ncols();
-        let means = |y: &Mat<f64>| -> Vec<f64> {
-            let mean = |c| y.col_as_slice(c).iter().sum::<f64>() / y.nrows() as f64;
-            (0..outputs).map(mean).collect()
-        };
         match self {
             Self::Factorised(kernel) => {
                 let factor = kernel.cholesky(shift)?;
-                let (mut a, mut intercept) = (Mat::zeros(y.nrows(), outputs), Vec::new());
-                for c in 0..outputs {
+                let (mut a, mut above) = (Mat::zeros(y.nrows(), y.ncols()), Vec::new());
+                for c in 0..y.ncols() {
                     let dual = factor.dual(y.col_as_slice(c))?;
-                    intercept.extend(kernel.bias(y.col_as_slice(c), &dual)?);
+                    // The bias of targets that are zero.
+                    let bias = kernel.bias(&vec![0.0; y.nrows()], &dual)?;
+                    above.extend(bias.iter().map(|b| -b));
                     a.col_as_slice_mut(c).copy_from_slice(&dual);
                 }
-                Ok(Solved {
-                    fitted: kernel.kernel() * &a,
-                    means: match kernel.intercept() {
-                        Intercept::Free => means(y),
-                        Intercept::None => vec![0.0; outputs],
-                    },
-                    a,
-                    intercept,
-                })
+                let fitted = kernel.kernel() * &a;
+                Ok(Solved { a, fitted, above })
             }
             Self::Products(products) => {
                 let a = products.solve(y, shift, ROUGH)?;
-                let (means, above) = if products.centred {
-                    (means(y), products.means(&a))
-                } else {
-                    (vec![0.0; outputs], vec![0.0; outputs])
-                };
-                let intercept = means.iter().zip(above).map(|(y, k)| y - k).collect();
-                Ok(Solved {
-                    fitted: products.product(&a),
-                    means,
-                    a,
-                    intercept,
-                })
+                let (fitted, above) = products.fitted(&a);
+                Ok(Solved { a, fitted, above })
             }
         }
     }

@@ -2,11 +2,12 @@
 //! outputs side by side, preconditioned by a Nyström approximation of the kernel that serves every `lambda`.
 
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, get_global_parallelism};
+use faer::{Accum, Mat, MatMut, MatRef, get_global_parallelism};
 
 use super::kernel;
 use crate::dense::centre;
 use crate::error::SolveError;
+use crate::factor::row_major;
 use crate::gated::Problem;
 use crate::operator::OperatorError;
 use crate::quadratic::pcg::SymmetricOperator;
@@ -18,7 +19,7 @@ const RANK: usize = 300;
 const MOST: usize = 500;
 
 /// The kernel and its approximation.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Products {
     kernel: Mat<f32>,
     /// Whether the kernel is `P K P`.
@@ -32,7 +33,7 @@ impl Products {
         let (n, centred) = (kernel.nrows(), problem.intercept);
         let rank = RANK.min(n.div_ceil(8));
         let omega = NystroemPreconditioner::test_matrix(n, rank, &mut draws());
-        let y = product(&kernel, centred, &omega);
+        let y = product(&kernel, centred, omega.as_ref());
         let nystroem =
             NystroemPreconditioner::from_products(&omega, y, 1.0, f64::from(f32::EPSILON))?;
         Ok(Self {
@@ -42,16 +43,15 @@ impl Products {
         })
     }
 
-    /// `K v`, or `P K P v`.
-    pub(super) fn product(&self, v: &Mat<f64>) -> Mat<f64> {
-        product(&self.kernel, self.centred, v)
-    }
-
-    /// `1'K/n v` of every column: what the outputs are above those of the centred kernel.
-    pub(super) fn means(&self, v: &Mat<f64>) -> Vec<f64> {
-        let image = product(&self.kernel, false, v);
-        let mean = |c| image.col_as_slice(c).iter().sum::<f64>() / image.nrows() as f64;
-        (0..image.ncols()).map(mean).collect()
+    /// `K a`, or `P K P a` for columns of mean zero; and what centring took from the columns of `K a`.
+    pub(super) fn fitted(&self, a: &Mat<f64>) -> (Mat<f64>, Vec<f64>) {
+        let mut image = product(&self.kernel, false, a.as_ref());
+        let above = if self.centred {
+            centre_columns(&mut image)
+        } else {
+            vec![0.0; a.ncols()]
+        };
+        (image, above)
     }
 
     /// `(K + shift I)^-1 b`, or `(P K P + shift I)^-1 P b`, to a relative residual.
@@ -76,9 +76,11 @@ impl Products {
             tolerance,
             max_iterations: MOST,
         };
-        let b = row_major(&b);
-        let solved = solve_several(&system, &Approximate(&self.nystroem, k), &b, k, &options)?;
-        let mut a = by_column(&solved.x, k);
+        let mut flat = vec![0.0; b.nrows() * k];
+        MatMut::from_row_major_slice_mut(&mut flat, b.nrows(), k).copy_from(&b);
+        let preconditioner = Approximate(&self.nystroem, k);
+        let solved = solve_several(&system, &preconditioner, &flat, k, &options)?;
+        let mut a = row_major(&solved.x, b.nrows(), k).to_owned();
         if self.centred {
             centre_columns(&mut a);
         }
@@ -99,8 +101,12 @@ impl SymmetricOperator for System<'_> {
     }
 
     fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
-        let image = self.products.product(&by_column(x, self.columns));
-        y.copy_from_slice(&row_major(&image));
+        let Products {
+            kernel, centred, ..
+        } = self.products;
+        let (n, k) = (kernel.nrows(), self.columns);
+        let image = product(kernel, *centred, row_major(x, n, k));
+        MatMut::from_row_major_slice_mut(y, n, k).copy_from(&image);
         y.iter_mut().zip(x).for_each(|(y, x)| *y += self.shift * x);
         Ok(())
     }
@@ -115,14 +121,14 @@ impl Preconditioner for Approximate<'_> {
     }
 
     fn apply(&self, r: &[f64], z: &mut [f64]) {
-        let image = self.0.apply_columns(&by_column(r, self.1));
-        z.copy_from_slice(&row_major(&image));
+        let image = self.0.apply_columns(row_major(r, self.0.dim(), self.1));
+        MatMut::from_row_major_slice_mut(z, self.0.dim(), self.1).copy_from(&image);
     }
 }
 
 /// `K v`, or `P K P v`, in single precision.
-fn product(kernel: &Mat<f32>, centred: bool, v: &Mat<f64>) -> Mat<f64> {
-    let mut v = v.clone();
+fn product(kernel: &Mat<f32>, centred: bool, v: MatRef<'_, f64>) -> Mat<f64> {
+    let mut v = v.to_owned();
     if centred {
         centre_columns(&mut v);
     }
@@ -139,19 +145,12 @@ fn product(kernel: &Mat<f32>, centred: bool, v: &Mat<f64>) -> Mat<f64> {
     wide
 }
 
-fn centre_columns(v: &mut Mat<f64>) {
-    for c in 0..v.ncols() {
-        centre(v.col_as_slice_mut(c), 1);
-    }
-}
-
-fn row_major(m: &Mat<f64>) -> Vec<f64> {
-    let k = m.ncols();
-    (0..m.nrows() * k).map(|i| m[(i / k, i % k)]).collect()
-}
-
-fn by_column(x: &[f64], k: usize) -> Mat<f64> {
-    Mat::from_fn(x.len() / k, k, |s, c| x[s * k + c])
+/// Takes the columns' means, and returns them.
+fn centre_columns(v: &mut Mat<f64>) -> Vec<f64> {
+    let columns = 0..v.ncols();
+    columns
+        .flat_map(|c| centre(v.col_as_slice_mut(c), 1))
+        .collect()
 }
 
 /// Numbers of mean 0 and variance 1, always the same: sums of twelve uniform ones.
