@@ -22,7 +22,8 @@
 //! largest with `D` on where `r_s > 0`: (2) is the weighted least squares classifier for that. For ReLU `u`
 //! itself is the steepest weight of its cell, and its own pattern is that cell's or a neighbour's.
 //!
-//! When no start finds a violation, the program is solved over all patterns as far as the search can tell.
+//! A round draws starts until it has found as many gates as it may add. When none finds a violation, the
+//! program is solved over all patterns as far as the search can tell.
 //! With few samples [`super::gates::enumerate`] proves it (see the tests); otherwise it is not a proof,
 //! and the certificate stays that of the gates in the program.
 
@@ -37,18 +38,24 @@ use crate::rng::Rng;
 
 /// Gates to begin with.
 pub const FIRST: usize = 50;
-/// Starts of the search in a round.
+/// Relative duality gap of the programs between which gates are added.
+pub const ROUGH: f64 = 1e-4;
+/// Random starts that are drawn at a time, until enough gates are found, and how many times at most.
 const STARTS: usize = 200;
+const DRAWS: usize = 8;
 /// Steps of a climb.
 const STEPS: usize = 40;
-/// Neighbouring cells that are looked at in a step.
+/// Neighbouring cells that are looked at in a step, for ReLU.
 const NEIGHBOURS: usize = 16;
+/// The same for the gated program, where looking costs one row, and how many of those are tried.
+const PROMISES: usize = 128;
+const KEPT: usize = 2;
 /// How far beyond a hyperplane its neighbour's gate lies, as a share of the way to it.
 const BEYOND: f64 = 1e-3;
-/// Gates added in a round, at most.
+/// Gates added in a round, at most; half as many as there are neurons where that is more.
 const ADDED: usize = 50;
 /// Rounds, at most.
-const ROUNDS: usize = 40;
+pub const ROUNDS: usize = 40;
 /// A price must exceed `lambda` by this share.
 const MARGIN: f64 = 1e-6;
 
@@ -67,6 +74,11 @@ impl Pricing {
         }
     }
 
+    /// Whether the search ended for its number of rounds.
+    pub fn broken_off(&self) -> bool {
+        self.rounds > ROUNDS
+    }
+
     /// Gates (`d x k`) with new patterns that violate the dual constraint at `solution`, the worst first;
     /// `None` when none is found.
     pub fn better(&mut self, problem: &Problem, solution: &Solution) -> Option<Mat<f64>> {
@@ -76,118 +88,183 @@ impl Pricing {
         }
         let z = problem.outputs_at(&solution.neurons, &solution.intercept);
         let gradient = problem.loss.gradient(z.as_ref(), problem.targets.as_ref());
-        let search = Search {
-            problem,
-            rows: (problem.activation == Activation::Relu).then(|| Rows::new(problem.matrix.x())),
-            theta: Mat::from_fn(z.nrows(), z.ncols(), |s, c| -gradient[(s, c)]),
-        };
-        let d = problem.matrix.features();
+        let theta = Mat::from_fn(z.nrows(), z.ncols(), |s, c| -gradient[(s, c)]);
+        let search = Search::new(problem, theta);
         let live = solution.neurons.iter();
-        let live = live.map(|neuron| (neuron.output, neuron.weights.clone()));
-        let rng = &mut self.rng;
-        let mut normal = |k: usize| {
-            let start = (0..d).map(|_| rng.normal()).collect();
-            (k % problem.outputs(), start)
-        };
-        let drawn = (0..STARTS).map(&mut normal);
-        let starts: Vec<(usize, Vec<f64>)> = live.chain(drawn).collect();
-        let mut ends: Vec<(f64, Vec<f64>)> = starts
-            .into_par_iter()
-            .map(|(output, start)| search.climb(output, start))
+        let mut starts: Vec<(usize, Vec<f64>)> = live
+            .map(|neuron| (neuron.output, neuron.weights.clone()))
             .collect();
-        ends.retain(|(price, _)| *price > problem.lambda * (1.0 + MARGIN));
-        ends.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let all = Mat::from_fn(d, ends.len(), |j, k| ends[k].1[j]);
-        let fresh = fresh(problem, &all);
-        (!fresh.is_empty())
-            .then(|| Mat::from_fn(d, fresh.len().min(ADDED), |j, k| all[(j, fresh[k])]))
+        let wanted = ADDED.max(starts.len() / 2);
+        let d = problem.matrix.features();
+        let mut ends: Vec<(f64, Vec<f64>)> = Vec::new();
+        for _ in 0..DRAWS {
+            starts.extend((0..STARTS).map(|k| {
+                let gate = (0..d).map(|_| self.rng.normal()).collect();
+                (k % problem.outputs(), gate)
+            }));
+            let climb = |(output, gate)| search.climb(output, gate);
+            ends.par_extend(starts.par_drain(..).map(climb));
+            ends.retain(|(price, _)| *price > problem.lambda * (1.0 + MARGIN));
+            ends.sort_by(|a, b| b.0.total_cmp(&a.0));
+            fresh(problem, &mut ends);
+            if ends.len() >= wanted {
+                break;
+            }
+        }
+        ends.truncate(wanted);
+        (!ends.is_empty()).then(|| Mat::from_fn(d, ends.len(), |j, k| ends[k].1[j]))
     }
 }
 
-/// The columns of `gates` whose patterns are neither in the program nor in an earlier column.
-fn fresh(problem: &Problem, gates: &Mat<f64>) -> Vec<usize> {
+/// Keeps those of `found` whose patterns are neither in the program nor of an earlier one.
+fn fresh(problem: &Problem, found: &mut Vec<(f64, Vec<f64>)>) {
     let known = problem.matrix.patterns();
     let mut seen: std::collections::HashSet<Vec<u64>> = (0..known.len())
         .filter(|i| problem.linear != Some(*i))
         .map(|i| known.row(i).to_vec())
         .collect();
-    let patterns = Patterns::of(problem.matrix.x(), gates.as_ref());
-    (0..patterns.len())
-        .filter(|k| seen.insert(patterns.row(*k).to_vec()))
-        .collect()
+    let x = problem.matrix.x();
+    let gates = Mat::from_fn(x.ncols(), found.len(), |j, k| found[k].1[j]);
+    let patterns = Patterns::of(x, gates.as_ref());
+    let mut k = 0..found.len();
+    found.retain(|_| {
+        k.next()
+            .is_some_and(|k| seen.insert(patterns.row(k).to_vec()))
+    });
 }
 
 /// One round's search.
 struct Search<'a> {
     problem: &'a Problem,
     rows: Option<Rows>,
+    /// `||x_s||^2`.
+    squares: Vec<f64>,
     /// `Theta`.
     theta: Mat<f64>,
 }
 
-impl Search<'_> {
-    /// Climbs from `gate`; the best price and its gate.
-    fn climb(&self, output: usize, gate: Vec<f64>) -> (f64, Vec<f64>) {
-        let (mut price, mut u) = self.price(output, &gate);
-        let mut best = gate;
-        for _ in 0..STEPS {
-            let better = |gate: Vec<f64>| {
-                let (higher, direction) = self.price(output, &gate);
-                (higher > price * (1.0 + 1e-9)).then_some((higher, direction, gate))
-            };
-            let step = self.next(output, &u).and_then(better).or_else(|| {
-                let neighbours = self.neighbours(&best).into_iter().filter_map(better);
-                neighbours.max_by(|a, b| a.0.total_cmp(&b.0))
-            });
-            let Some(step) = step else { break };
-            (price, u, best) = step;
+/// A gate that the search has reached.
+struct Point {
+    gate: Vec<f64>,
+    /// `x_s' g`.
+    scores: Vec<f64>,
+    /// `||u||`.
+    price: f64,
+    /// Of (1).
+    u: Vec<f64>,
+}
+
+impl<'a> Search<'a> {
+    fn new(problem: &'a Problem, theta: Mat<f64>) -> Self {
+        let x = problem.matrix.x();
+        let mut squares = vec![0.0; x.nrows()];
+        for j in 0..x.ncols() {
+            let column = squares.iter_mut().zip(x.col(j).iter());
+            column.for_each(|(square, v)| *square += v * v);
         }
-        (price, best)
+        Self {
+            problem,
+            rows: (problem.activation == Activation::Relu).then(|| Rows::new(x)),
+            squares,
+            theta,
+        }
     }
 
-    /// Gates (3) behind the hyperplanes that are nearest to `gate`.
-    fn neighbours(&self, gate: &[f64]) -> Vec<Vec<f64>> {
-        let x = self.problem.matrix.x();
-        let (n, d) = (x.nrows(), x.ncols());
-        let scores = x * Mat::from_fn(d, 1, |j, _| gate[j]);
-        let crossing = |s: usize| {
-            let square: f64 = (0..d).map(|j| x[(s, j)] * x[(s, j)]).sum();
-            let score = scores[(s, 0)];
-            (square > 0.0).then(|| (score.abs() / square.sqrt(), score / square, s))
+    /// Climbs from `gate`; the best price and its gate.
+    fn climb(&self, output: usize, gate: Vec<f64>) -> (f64, Vec<f64>) {
+        let mut best = self.at(output, gate);
+        for _ in 0..STEPS {
+            let better = |gate: Vec<f64>| {
+                let point = self.at(output, gate);
+                (point.price > best.price * (1.0 + 1e-9)).then_some(point)
+            };
+            let step = self.next(output, &best.u).and_then(better).or_else(|| {
+                let neighbours = self.neighbours(output, &best).into_iter();
+                let neighbours = neighbours.filter_map(better);
+                neighbours.max_by(|a, b| a.price.total_cmp(&b.price))
+            });
+            let Some(step) = step else { break };
+            best = step;
+        }
+        (best.price, best.gate)
+    }
+
+    /// Gates (3) behind the hyperplanes that are nearest to `point`. For the gated program only those
+    /// that promise a better price: behind that of `x_s` alone, `u` changes by `theta_s x_s`.
+    fn neighbours(&self, output: usize, point: &Point) -> Vec<Vec<f64>> {
+        let (x, theta) = (self.problem.matrix.x(), self.theta.col_as_slice(output));
+        let distance = |s: usize| point.scores[s].abs() / self.squares[s].sqrt();
+        let apart = (0..x.nrows()).filter(|s| self.squares[*s] > 0.0);
+        let mut near: Vec<(f64, usize)> = apart.map(|s| (distance(s), s)).collect();
+        let closer = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0);
+        let wanted = if self.rows.is_some() {
+            NEIGHBOURS
+        } else {
+            PROMISES
         };
-        let mut near: Vec<(f64, f64, usize)> = (0..n).filter_map(crossing).collect();
-        near.sort_by(|a, b| a.0.total_cmp(&b.0));
-        near.truncate(NEIGHBOURS);
-        let behind = |(_, step, s): (f64, f64, usize)| {
-            let moved = (0..d).map(|j| gate[j] - (1.0 + BEYOND) * step * x[(s, j)]);
-            moved.collect()
+        if near.len() > wanted {
+            near.select_nth_unstable_by(wanted, closer);
+            near.truncate(wanted);
+        }
+        if self.rows.is_none() {
+            let promise = |s: usize| {
+                let change = if point.scores[s] > 0.0 {
+                    -theta[s]
+                } else {
+                    theta[s]
+                };
+                let moved = point.u.iter().zip(x.row(s).iter());
+                moved
+                    .map(|(u, x)| (u + change * x).powi(2))
+                    .sum::<f64>()
+                    .sqrt()
+            };
+            let promised = near.into_iter().map(|(_, s)| (-promise(s), s));
+            near = promised.filter(|(p, _)| -p > point.price).collect();
+            near.sort_by(closer);
+            near.truncate(KEPT);
+        }
+        let behind = |(_, s): (f64, usize)| {
+            let step = (1.0 + BEYOND) * point.scores[s] / self.squares[s];
+            let moved = point.gate.iter().zip(x.row(s).iter());
+            moved.map(|(g, x)| g - step * x).collect()
         };
         near.into_iter().map(behind).collect()
     }
 
-    /// `||u||` and `u` of (1) at the pattern of `gate`.
-    fn price(&self, output: usize, gate: &[f64]) -> (f64, Vec<f64>) {
+    /// (1) at the pattern of `gate`.
+    fn at(&self, output: usize, gate: Vec<f64>) -> Point {
         let x = self.problem.matrix.x();
-        let d = x.ncols();
-        let scores = x * Mat::from_fn(d, 1, |j, _| gate[j]);
+        let scores = x * Mat::from_fn(x.ncols(), 1, |j, _| gate[j]);
+        let scores = scores.col_as_slice(0).to_vec();
         let theta = self.theta.col_as_slice(output);
-        let masked = Mat::from_fn(x.nrows(), 1, |s, _| {
-            if scores[(s, 0)] > 0.0 { theta[s] } else { 0.0 }
-        });
+        let masked = Mat::from_fn(
+            x.nrows(),
+            1,
+            |s, _| {
+                if scores[s] > 0.0 { theta[s] } else { 0.0 }
+            },
+        );
         let c = x.transpose() * masked;
-        let c: Vec<f64> = c.col_as_slice(0).to_vec();
+        let u = self.direction(c.col_as_slice(0), &scores);
+        Point {
+            price: norm(&u),
+            gate,
+            scores,
+            u,
+        }
+    }
+
+    /// The longer of `P_K(c)` and `P_K(-c)` in the cell of these scores; for the gated program `c` itself.
+    fn direction(&self, c: &[f64], scores: &[f64]) -> Vec<f64> {
         let Some(rows) = &self.rows else {
-            return (norm(&c), c);
+            return c.to_vec();
         };
-        let sign = |s: usize| if scores[(s, 0)] > 0.0 { 1.0 } else { -1.0 };
-        let up = project(rows, &sign, &c, &[]).point;
+        let sign = |s: usize| if scores[s] > 0.0 { 1.0 } else { -1.0 };
+        let up = project(rows, &sign, c, &[]).point;
         let negative: Vec<f64> = c.iter().map(|c| -c).collect();
         let down = project(rows, &sign, &negative, &[]).point;
-        if norm(&up) >= norm(&down) {
-            (norm(&up), up)
-        } else {
-            (norm(&down), down)
-        }
+        if norm(&up) >= norm(&down) { up } else { down }
     }
 
     /// The gate of (2).

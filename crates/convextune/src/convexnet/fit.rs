@@ -178,20 +178,46 @@ impl Program {
         reporter: &dyn Reporter,
     ) -> Result<Solution, Error> {
         self.problem.lambda = lambda;
-        let options = SolveOptions {
-            tolerance,
-            max_iterations: self.options.max_iterations,
-        };
-        let mut solution = watched(&self.problem, &options, warm, reporter)?;
         if self.options.gates == GateChoice::Adaptive {
-            let seed = self.options.seed;
-            let mut pricing = adaptive::Pricing::new(seed);
-            while let Some(found) = pricing.better(&self.problem, &solution) {
-                self.add(&found);
-                solution = watched(&self.problem, &options, &solution.neurons, reporter)?;
+            return self.price(tolerance, warm, reporter);
+        }
+        watched(&self.problem, &self.up_to(tolerance), warm, reporter)
+    }
+
+    /// Solves, prices and adds gates by turns: roughly first, and to `tolerance` when no gate is found
+    /// any more.
+    fn price(
+        &mut self,
+        tolerance: f64,
+        warm: &[Neuron],
+        reporter: &dyn Reporter,
+    ) -> Result<Solution, Error> {
+        let mut pricing = adaptive::Pricing::new(self.options.seed);
+        let mut options = self.up_to(tolerance.max(adaptive::ROUGH));
+        let mut solution = watched(&self.problem, &options, warm, reporter)?;
+        loop {
+            match pricing.better(&self.problem, &solution) {
+                Some(found) => self.add(&found),
+                None if options.tolerance > tolerance => options = self.up_to(tolerance),
+                None => break,
             }
+            solution = watched(&self.problem, &options, &solution.neurons, reporter)?;
+        }
+        if pricing.broken_off() {
+            reporter.note(&format!(
+                "the search for gates ended after {} rounds and would have found more; a larger lambda needs fewer",
+                adaptive::ROUNDS
+            ));
         }
         Ok(solution)
+    }
+
+    /// The solver's options.
+    fn up_to(&self, tolerance: f64) -> SolveOptions {
+        SolveOptions {
+            tolerance,
+            max_iterations: self.options.max_iterations,
+        }
     }
 
     /// Adds gates, `d x k`.

@@ -37,6 +37,7 @@
 mod admm;
 mod certificate;
 mod fista;
+mod kernel_newton;
 pub mod loss;
 mod matrix;
 mod newton;

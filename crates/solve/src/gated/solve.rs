@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::working_set::Round;
 use super::{Neuron, Problem, Solution, SolveOptions, certify};
-use super::{fista, newton_solver, ridge};
+use super::{fista, kernel_newton, newton_solver, ridge};
 use crate::error::{SolveError, check_positive};
 use crate::status::{Observer, Progress, Record, Status};
 
@@ -45,6 +45,8 @@ pub fn solve(
         newton_solver::solve(problem, options, warm, &observe)?
     } else if ridge::covers(problem) {
         ridge::solve(problem)?
+    } else if kernel_newton::covers(problem) {
+        kernel_newton::solve(problem, options, &observe)?
     } else {
         fista::solve(problem, options, warm, &observe)?
     };

@@ -100,6 +100,14 @@ impl NystroemPreconditioner {
         &self.eigenvalues
     }
 
+    /// `U diag(lambda)^(1/2)`, whose product with its transpose is the approximation.
+    pub fn square_root(&self) -> Mat<f64> {
+        let basis = &self.basis;
+        Mat::from_fn(basis.nrows(), basis.ncols(), |s, k| {
+            basis[(s, k)] * self.eigenvalues[k].sqrt()
+        })
+    }
+
     /// `P^-1 R` for all columns of R.
     pub fn apply_columns(&self, r: MatRef<'_, f64>) -> Mat<f64> {
         let least = self.eigenvalues.last().copied().unwrap_or(0.0);

@@ -34,7 +34,7 @@ use crate::dense::{centre, dot, norm};
 use crate::error::{SolveError, check_positive};
 use crate::quadratic::{Intercept, KernelRidge};
 pub use kernel::cross_kernel;
-use products::Products;
+pub(super) use products::Products;
 
 /// Samples whose kernel is factorised, at most: it takes 800 megabytes, its factor as much again, for a moment twice.
 const FACTORISED: usize = 10_000;
@@ -164,7 +164,7 @@ impl GatedRidge {
         let kernel = if problem.matrix.samples() <= FACTORISED {
             Kernel::Factorised(KernelRidge::new(kernel::double(problem), 1, bias)?)
         } else {
-            Kernel::Products(Products::new(problem)?)
+            Kernel::Products(Products::new(problem, problem.intercept)?)
         };
         Ok(Self {
             kernel,
@@ -248,7 +248,7 @@ impl Kernel {
 }
 
 /// `U_i = X' D_i a`, without those that are zero.
-fn weights(problem: &Problem, a: &Mat<f64>) -> Vec<Neuron> {
+pub(super) fn weights(problem: &Problem, a: &Mat<f64>) -> Vec<Neuron> {
     let mut neurons = Vec::new();
     for output in 0..problem.outputs() {
         let columns = problem.matrix.all_columns(output);

@@ -20,7 +20,7 @@ const MOST: usize = 500;
 
 /// The kernel and its approximation.
 #[derive(Debug)]
-pub(super) struct Products {
+pub(in crate::gated) struct Products {
     kernel: Mat<f32>,
     /// Whether the kernel is `P K P`.
     pub(super) centred: bool,
@@ -28,9 +28,10 @@ pub(super) struct Products {
 }
 
 impl Products {
-    pub(super) fn new(problem: &Problem) -> Result<Self, SolveError> {
+    /// Of `K`, or of `P K P`.
+    pub(in crate::gated) fn new(problem: &Problem, centred: bool) -> Result<Self, SolveError> {
         let kernel = kernel::single(problem);
-        let (n, centred) = (kernel.nrows(), problem.intercept);
+        let n = kernel.nrows();
         let rank = RANK.min(n.div_ceil(8));
         let omega = NystroemPreconditioner::test_matrix(n, rank, &mut draws());
         let y = product(&kernel, centred, omega.as_ref());
@@ -41,6 +42,23 @@ impl Products {
             centred,
             nystroem,
         })
+    }
+
+    /// `K v`, or `P K P v`.
+    pub(in crate::gated) fn product(&self, v: MatRef<'_, f64>) -> Mat<f64> {
+        product(&self.kernel, self.centred, v)
+    }
+
+    /// `B` of the approximation `B B'`.
+    pub(in crate::gated) fn square_root(&self) -> Mat<f64> {
+        self.nystroem.square_root()
+    }
+
+    /// The mean of the diagonal of `K`.
+    pub(in crate::gated) fn mean_diagonal(&self) -> f64 {
+        let n = self.kernel.nrows();
+        let diagonal = (0..n).map(|s| f64::from(self.kernel[(s, s)]));
+        diagonal.sum::<f64>() / n as f64
     }
 
     /// `K a`, or `P K P a` for columns of mean zero; and what centring took from the columns of `K a`.

@@ -45,7 +45,7 @@ fn with_repeated_samples() -> Problem {
 
 fn by_products(problem: &Problem) -> GatedRidge {
     GatedRidge {
-        kernel: Kernel::Products(Products::new(problem).unwrap()),
+        kernel: Kernel::Products(Products::new(problem, problem.intercept).unwrap()),
         targets: problem.targets.clone(),
     }
 }
