@@ -71,7 +71,7 @@ pub struct NetFitArgs {
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Weight of the penalty [default: chosen by cross validation, as `nn path` does]
-    #[arg(long, value_name = "X", value_parser = positive)]
+    #[arg(long, value_name = "X", value_parser = positive, allow_negative_numbers = true)]
     pub lambda: Option<f64>,
     /// The rows.
     #[command(flatten)]
@@ -115,7 +115,7 @@ pub struct NetPathArgs {
     /// The smallest lambda to try, as a share of the least at which the network is zero (with the
     /// penalty l2, at which its outputs are halved); the others are spaced evenly in between, by
     /// their logarithms
-    #[arg(long, value_name = "X", default_value_t = PathOptions::default().smallest, value_parser = fraction)]
+    #[arg(long, value_name = "X", default_value_t = PathOptions::default().smallest, value_parser = fraction, allow_negative_numbers = true)]
     pub smallest: f64,
     /// Choose also among these numbers of gates; the path printed is that of the best
     #[arg(long, value_name = "N|all|adaptive,...", value_delimiter = ',', value_parser = gates, conflicts_with_all = ["gates", "gates_file"])]
@@ -201,7 +201,7 @@ pub struct NetProblemArgs {
     #[arg(long, value_name = "N", default_value_t = DEFAULTS.seed)]
     pub seed: u64,
     /// Relative duality gap to reach
-    #[arg(long, value_name = "X", default_value_t = DEFAULTS.tolerance, value_parser = fraction)]
+    #[arg(long, value_name = "X", default_value_t = DEFAULTS.tolerance, value_parser = fraction, allow_negative_numbers = true)]
     pub tolerance: f64,
     /// Limit on the iterations of the solver's outer loop
     #[arg(long, value_name = "N", default_value_t = DEFAULTS.max_iterations, value_parser = count::<10_000_000>)]
@@ -305,7 +305,7 @@ pub struct NetCheckArgs {
     #[arg(long, value_name = "K", requires = "folds")]
     pub fold: Option<usize>,
     /// Weight of the weight decay
-    #[arg(long, value_name = "X", value_parser = positive)]
+    #[arg(long, value_name = "X", value_parser = positive, allow_negative_numbers = true)]
     pub lambda: f64,
     /// The loss
     #[arg(long, default_value = name_of(LOSSES, &DEFAULTS.loss), value_parser = choice::<Loss>(LOSSES))]
@@ -320,7 +320,7 @@ pub struct NetCheckArgs {
     #[arg(long, value_name = "N", default_value_t = DEFAULTS.seed)]
     pub seed: u64,
     /// Relative duality gap to which programs are solved
-    #[arg(long, value_name = "X", default_value_t = DEFAULTS.tolerance, value_parser = fraction)]
+    #[arg(long, value_name = "X", default_value_t = DEFAULTS.tolerance, value_parser = fraction, allow_negative_numbers = true)]
     pub tolerance: f64,
     /// How to run.
     #[command(flatten)]

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use convextune_model::images::{ImageSource, Item};
 
-use super::changed::Changed;
+use super::changed::{Changed, Way};
+use super::iterated::Iterated;
 use super::minimum::DualSolution;
 use super::{Added, What, head_is_fitted};
 use crate::error::Error;
 use crate::finetune::head::random_head;
 use crate::finetune::{HeadInit, Method};
-use crate::influence::{Setting, check_size, posterior};
+use crate::influence::{Linearised, Setting, check_size, posterior};
 use crate::job::decode;
 use crate::job::{Found, ReadOptions, added_images, find, name_prefix};
 use crate::model_file::{HEAD, Header, Model};
@@ -35,8 +36,7 @@ pub struct AddOptions {
 ///
 /// # Errors
 /// When the model's loss is not quadratic or its head was fitted; when its training images are not
-/// there or not the same; when new images cannot be used or have the names of old ones; when there
-/// would be more of them than the closed form takes.
+/// there or not the same; when new images cannot be used or have the names of old ones.
 pub fn add(model: &Model, options: &AddOptions, reporter: &dyn Reporter) -> Result<Added, Error> {
     let (begin, old) = (Instant::now(), &model.header);
     check_head(old)?;
@@ -44,7 +44,6 @@ pub fn add(model: &Model, options: &AddOptions, reporter: &dyn Reporter) -> Resu
     let Found { train, held_out } = find(old, &options.read, reporter)?;
     let union = Union::of(old, train.items(), &options.folder)?;
     let setting = with_classes(setting, model, &union.classes)?;
-    check_size(&setting, union.items.len())?;
     let (transform, cache) = (old.transform.clone(), options.read.cache_memory);
     let skip = options.skip_unreadable;
     let mut source = ImageSource::new(union.items, transform, cache, skip);
@@ -57,9 +56,15 @@ pub fn add(model: &Model, options: &AddOptions, reporter: &dyn Reporter) -> Resu
     check_new(&options.folder, &new, &union.new_classes, &union.classes)?;
     let reason = |(path, why): &(PathBuf, _)| format!("{}: {why}", path.display());
     let skipped: Vec<String> = source.skipped().iter().map(reason).collect();
-    let (linearised, dual) = posterior(&setting, Samples::images(source), &labels, reporter)?;
-    let solution = DualSolution::of(&dual);
-    drop(dual);
+    let samples = Samples::images(source);
+    let (linearised, way) = if check_size(&setting, labels.len()).is_ok() {
+        let (linearised, dual) = posterior(&setting, samples, &labels, reporter)?;
+        (linearised, Way::Closed(DualSolution::of(&dual)))
+    } else {
+        let linearised = Linearised::new(&setting, samples, reporter)?;
+        let way = Iterated::new(model, &setting, new.len(), labels.len());
+        (linearised, Way::Iterated(way))
+    };
     let held_out = held_out.into_iter().map(|item| Item {
         label: union.relabelled[item.label],
         ..item
@@ -67,7 +72,7 @@ pub fn add(model: &Model, options: &AddOptions, reporter: &dyn Reporter) -> Resu
     let changed = Changed {
         setting,
         linearised,
-        solution,
+        way,
         classes: union.classes,
         items,
         held_out: held_out.collect(),

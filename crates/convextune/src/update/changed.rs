@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use convextune_model::images::{ImageSource, Item, digests, fingerprint};
 
+use super::iterated::Iterated;
 use super::minimum::{DualSolution, Minimum, minimum};
 use super::{Change, What, head_is_fitted};
 use crate::error::Error;
@@ -17,11 +18,19 @@ use crate::progress::Reporter;
 use crate::report::{FitReport, peak_memory};
 use crate::samples::Samples;
 
-/// A changed training set and the exact solution over it.
+/// How the minimum over a changed training set is found.
+pub(super) enum Way {
+    /// From the exact solution of the dual.
+    Closed(DualSolution),
+    /// By conjugate gradients.
+    Iterated(Iterated),
+}
+
+/// A changed training set, and the way to the minimum over it.
 pub(super) struct Changed {
     pub setting: Setting,
     pub linearised: Linearised,
-    pub solution: DualSolution,
+    pub way: Way,
     /// Class names.
     pub classes: Vec<String>,
     /// The training images, in the order of `linearised`.
@@ -43,13 +52,11 @@ impl Changed {
     /// When an image cannot be read.
     pub fn model(self, old: &Header, reporter: &dyn Reporter) -> Result<Model, Error> {
         let kernel_cost = cost(self.linearised.work());
-        let solved = minimum(
-            &self.linearised,
-            &self.setting,
-            &self.solution,
-            &old.options,
-            reporter,
-        )?;
+        let solved = self.minimum(old, reporter)?;
+        let tolerance = match &self.way {
+            Way::Closed(_) => old.options.tolerance,
+            Way::Iterated(iterated) => iterated.tolerance,
+        };
         let mut training_images: Vec<String> = digests(&self.items, &self.classes)?
             .into_iter()
             .map(|digest| digest.member)
@@ -60,7 +67,7 @@ impl Changed {
             what: self.what,
             samples: self.count,
             certified: !head_is_fitted(old)
-                && solved.certificate.relative_gradient_norm <= old.options.tolerance,
+                && solved.certificate.relative_gradient_norm <= tolerance,
         });
         let header = Header {
             training_set: fingerprint(&self.items, &self.classes)?.to_string(),
@@ -79,10 +86,39 @@ impl Changed {
         Ok(model)
     }
 
+    fn minimum(&self, old: &Header, reporter: &dyn Reporter) -> Result<Minimum, Error> {
+        let (linearised, setting, options) = (&self.linearised, &self.setting, &old.options);
+        match &self.way {
+            Way::Closed(solution) => minimum(linearised, setting, solution, options, reporter),
+            Way::Iterated(way) => {
+                way.minimum(linearised, setting, &self.labels(), options, reporter)
+            }
+        }
+    }
+
+    fn labels(&self) -> Vec<usize> {
+        self.items.iter().map(|item| item.label).collect()
+    }
+
     fn report(&self, old: &FitReport, solved: &Minimum, kernel_cost: f64) -> FitReport {
-        let labels: Vec<usize> = self.items.iter().map(|item| item.label).collect();
+        let labels = self.labels();
         let work = self.linearised.work();
-        let honest = self.solution.leave_one_out();
+        let (honest, unit, share, solver, precondition) = match &self.way {
+            Way::Closed(solution) => (
+                solution.leave_one_out(),
+                Some(solution.mean_diagonal),
+                None,
+                SolverChoice::Dual,
+                PreconditionerChoice::None,
+            ),
+            Way::Iterated(way) => (
+                None,
+                old.kernel_mean_diagonal,
+                old.backbone_share,
+                SolverChoice::Pcg,
+                way.precondition,
+            ),
+        };
         FitReport {
             classes: self.classes.len(),
             train_samples: labels.len(),
@@ -93,11 +129,11 @@ impl Changed {
             suboptimality_bound_relative: solved.certificate.suboptimality_bound_relative,
             status: solved.status,
             weight_decay: self.setting.lambda / labels.len() as f64,
-            backbone_share: None,
-            kernel_mean_diagonal: old.plan.map(|_| self.solution.mean_diagonal),
+            backbone_share: share,
+            kernel_mean_diagonal: old.plan.and(unit),
             plan: old.plan.map(|plan| Plan {
-                solver: SolverChoice::Dual,
-                precondition: PreconditionerChoice::None,
+                solver,
+                precondition,
                 expected_cost: 0.0,
                 ..plan
             }),

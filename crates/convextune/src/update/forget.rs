@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use convextune_model::images::Item;
 
-use super::changed::Changed;
+use super::changed::{Changed, Way};
+use super::iterated::Iterated;
 use super::manifest::hashes;
 use super::minimum::DualSolution;
 use super::{Removal, SampleList, What};
 use crate::error::Error;
-use crate::influence::{Setting, check_size, posterior};
+use crate::influence::{Linearised, Setting, check_size, posterior};
 use crate::job::decode;
 use crate::job::{Found, ReadOptions, find};
 use crate::model_file::Model;
@@ -31,8 +32,8 @@ pub struct Forgotten {
 /// and s.
 ///
 /// # Errors
-/// When the model's loss is not quadratic; when its training images are not there or not the same, or
-/// too many for the closed form; when the list names something else, all of a class, or all.
+/// When the model's loss is not quadratic; when its training images are not there or not the same; when the
+/// list names something else, all of a class, or all.
 pub fn forget(
     model: &Model,
     list: &SampleList,
@@ -41,7 +42,6 @@ pub fn forget(
 ) -> Result<Forgotten, Error> {
     let (begin, header) = (Instant::now(), &model.header);
     let setting = Setting::of(model)?;
-    check_size(&setting, header.report.train_samples)?;
     let Found {
         mut train,
         held_out,
@@ -62,14 +62,23 @@ pub fn forget(
     };
     let (removed, items) = (some(false), some(true));
     let sha256 = hashes(&removed, &header.classes)?;
-    let (mut linearised, dual) = posterior(&setting, Samples::images(train), &labels, reporter)?;
-    let solution = DualSolution::without(&dual, &group)?;
-    drop(dual);
+    let samples = Samples::images(train);
+    let (mut linearised, way) = if check_size(&setting, labels.len()).is_ok() {
+        let (linearised, dual) = posterior(&setting, samples, &labels, reporter)?;
+        (
+            linearised,
+            Way::Closed(DualSolution::without(&dual, &group)?),
+        )
+    } else {
+        let linearised = Linearised::new(&setting, samples, reporter)?;
+        let way = Iterated::new(model, &setting, group.len(), labels.len());
+        (linearised, Way::Iterated(way))
+    };
     linearised.retain(&keep);
     let changed = Changed {
         setting,
         linearised,
-        solution,
+        way,
         classes: header.classes.clone(),
         items,
         held_out,

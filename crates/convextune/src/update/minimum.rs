@@ -174,11 +174,41 @@ pub(super) fn minimum(
             (status, iterations) = (solved.status, solved.iterations);
             (v, certificate) = (solved.x, solved.certificate);
         }
-        let solver_work = lin.work();
-        scaled.scale(&mut v);
-        reporter.stage("training error", lin.samples().len() as u64);
-        let (f0, ju) = jacobian.outputs_at(&v)?;
-        let (n, classes) = (lin.samples().len(), setting.classes);
+        let found = Found {
+            v,
+            certificate,
+            status,
+            iterations,
+            solver_work: lin.work(),
+        };
+        found.minimum(&jacobian, &scaled, setting, &target, reporter)
+    })
+}
+
+/// A solver's result, in the weights that [`Scaled`] scales.
+pub(super) struct Found {
+    pub v: Vec<f64>,
+    pub certificate: Certificate,
+    pub status: Status,
+    pub iterations: usize,
+    pub solver_work: Work,
+}
+
+impl Found {
+    /// With the bias and the outputs on the training samples, of targets `target` (`N x C`, row-major).
+    pub fn minimum(
+        mut self,
+        jacobian: &Copies<'_, '_>,
+        scaled: &Scaled<'_>,
+        setting: &Setting,
+        target: &[f64],
+        reporter: &dyn Reporter,
+    ) -> Result<Minimum, Error> {
+        let classes = setting.classes;
+        let n = target.len() / classes;
+        scaled.scale(&mut self.v);
+        reporter.stage("training error", n as u64);
+        let (f0, ju) = jacobian.outputs_at(&self.v)?;
         let mean = |c: usize| {
             let rows = (c..n * classes).step_by(classes);
             rows.map(|r| target[r] - ju[r]).sum::<f64>() / n as f64
@@ -190,14 +220,14 @@ pub(super) fn minimum(
         };
         Ok(Minimum {
             outputs: Mat::from_fn(n, classes, output),
-            u: v,
+            u: self.v,
             bias,
-            certificate,
-            status,
-            iterations,
-            solver_work,
+            certificate: self.certificate,
+            status: self.status,
+            iterations: self.iterations,
+            solver_work: self.solver_work,
         })
-    })
+    }
 }
 
 fn row_major(m: &Mat<f64>) -> Vec<f64> {

@@ -1,8 +1,9 @@
 //! Changing the training set of a fitted model: forgetting images and adding some.
 //!
 //! The result is the minimum of the training problem over the changed set, with the model's Lambda and s,
-//! as a fit that had never seen the others would find it; not a correction of the old weights, which
-//! are not used at all. What makes it short is the dual.
+//! as a fit that had never seen the others would find it; not a correction of the old weights. Up to the size
+//! of a kernel that can be held they are not used at all, and what makes it short is the dual; beyond, they are where
+//! conjugate gradients begin (`iterated`).
 //!
 //! **Forgetting** a group G. The dual unknowns a solve a saddle system
 //! ([`convextune_solve::quadratic::dual`]) whose inverse has the block M. A principal part of a matrix
@@ -33,6 +34,7 @@
 mod add;
 pub(crate) mod changed;
 mod forget;
+mod iterated;
 mod list;
 mod manifest;
 pub(crate) mod minimum;

@@ -6,11 +6,12 @@ use convextune_solve::quadratic::Preconditioner;
 use convextune_testkit::{Rng, relative_error};
 
 use super::changed::body;
+use super::iterated::{Iterated, tolerance, trained};
 use super::minimum::{DualSolution, Minimum, minimum};
 use crate::finetune::features::Features;
 use crate::finetune::{
-    BackboneWeight, FitOptions, HeadInit, LqfModel, Method, NoCheckpoints, SolverChoice,
-    TrainingSet, WeightDecay, fit_lqf, fit_lqf_fc,
+    BackboneWeight, FitOptions, HeadInit, LambdaSource, LqfModel, Method, NoCheckpoints,
+    PreconditionerChoice, Prior, SolverChoice, TrainingSet, WeightDecay, fit_lqf, fit_lqf_fc,
 };
 use crate::influence::{Dual, Linearised, Setting, posterior};
 use crate::linearize::tests::{CLASSES, network, samples};
@@ -204,6 +205,75 @@ fn forgetting_equals_refitting() {
             assert!(moved > 1e-3, "{what}: nothing was forgotten, {moved:e}");
         }
     }
+}
+
+/// By conjugate gradients from the old weights, with every preconditioner and none.
+fn iterate(
+    (setting, options): (&Setting, &FitOptions),
+    (before, precondition): (Option<&LqfModel>, PreconditionerChoice),
+    group: &[usize],
+) -> Minimum {
+    let kept = without(group);
+    let picked = samples(N + OTHERS).pick(&kept).unwrap();
+    let linearised = Linearised::new(setting, picked, &Silent).unwrap();
+    let iterated = Iterated {
+        warm: before.map(trained),
+        precondition,
+        prior: Prior {
+            lambda: LAMBDA,
+            scale: SCALE,
+            source: LambdaSource::Given,
+            unit: 0.0,
+            backbone_unit: 0.0,
+        },
+        tolerance: 1e-5,
+    };
+    let labels = labels(&kept);
+    let found = iterated.minimum(&linearised, setting, &labels, options, &Silent);
+    found.unwrap()
+}
+
+#[test]
+fn iterations_end_at_the_same_minimum_and_sooner_from_the_old_weights() {
+    let ways = [
+        PreconditionerChoice::None,
+        PreconditionerChoice::Features,
+        PreconditionerChoice::Sketch,
+        PreconditionerChoice::Kfac,
+    ];
+    for options in kinds() {
+        let setting = setting(&options);
+        let before = fit(&without(&[]), &options);
+        for (group, way) in GROUPS.iter().zip(ways) {
+            let refitted = fit(&without(group), &options);
+            let at = (&setting, &options);
+            let found = iterate(at, (Some(&before), way), group);
+            let what = format!("{:?} {:?} {group:?}", options.method, options.head_init);
+            let gradient = found.certificate.relative_gradient_norm;
+            assert!(gradient <= 1e-5, "{what}: {gradient:e}");
+            let (told, truth) = (body(&setting, options.method, &found), refitted);
+            let error = relative_error(&weights(&told), &weights(&truth));
+            assert!(error < 5e-5, "{what} {way:?}: {error:e}");
+            let (told, truth) = (outputs(&told, &options), outputs(&truth, &options));
+            let error = relative_error(&told, &truth);
+            assert!(error < 5e-5, "{what} {way:?}: {error:e}");
+            let cold = iterate(at, (None, way), group);
+            println!(
+                "{what} {way:?}: {} of {}",
+                found.iterations, cold.iterations
+            );
+            let sooner = found.iterations <= cold.iterations;
+            assert!(sooner || group.len() > N / 2, "{what} {way:?}");
+        }
+    }
+}
+
+/// Nothing is called forgotten because little of it was there.
+#[test]
+fn one_image_of_many_is_forgotten_too() {
+    assert!(tolerance(1e-3, 1, 100) <= 1e-5);
+    assert!(tolerance(1e-3, 1, 100_000) >= 1e-5);
+    assert!(tolerance(1e-8, 50, 100) <= 1e-8);
 }
 
 /// Equation 1 against a factorisation of the kernel of what remains.

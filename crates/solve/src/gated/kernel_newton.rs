@@ -37,23 +37,25 @@
 //! The step is halved until (1) falls enough (Armijo); outputs and certificate are computed from weights in double
 //! precision after every step, so that what the single precision loses the next step mends.
 
+mod root;
+mod system;
+#[cfg(test)]
+mod tests;
+
 use std::ops::ControlFlow;
 
-use faer::linalg::solvers::{Llt, Solve};
-use faer::{Mat, MatMut, MatRef};
+use faer::{Mat, MatRef};
 
 use super::newton_solver::Reached;
-use super::ridge::{MOST_SAMPLES, Products, weights};
+use super::ridge::{MOST_SAMPLES, weights};
 use super::working_set::Round;
 use super::{Activation, Loss, Penalty, Problem, SolveOptions, certify};
+use crate::dense::ratio;
 use crate::error::SolveError;
-use crate::factor::cholesky;
-use crate::operator::OperatorError;
-use crate::quadratic::pcg::SymmetricOperator;
-use crate::quadratic::{PcgOptions, Preconditioner, solve_several};
+use crate::quadratic::{PcgOptions, solve_several};
+use root::Root;
+use system::{Kernel, System, Woodbury};
 
-/// `tau` in units of `lambda`, beside the mean diagonal of the kernel.
-const LOOSE: f64 = 1e4;
 /// Relative residuals of (3): a tenth of the relative gap, within these.
 const RESIDUALS: (f64, f64) = (1e-6, 1e-2);
 /// `q` below which a sample counts as flat, at most.
@@ -64,6 +66,8 @@ const MOST: usize = 200;
 const ARMIJO: f64 = 1e-4;
 /// Halvings of a step.
 const HALVINGS: usize = 30;
+/// Rounds without progress after which rounding has the last word.
+const PATIENCE: usize = 5;
 /// A promise smaller than this part of (1) is rounding.
 const ROUNDING: f64 = 1e-12;
 
@@ -87,34 +91,46 @@ pub(super) fn solve(
         Mat::zeros(problem.matrix.samples(), problem.outputs()),
         vec![0.0; problem.outputs()],
     );
-    let mut rounds = Vec::new();
+    let mut rounds: Vec<Round> = Vec::new();
     let mut interrupted = false;
     loop {
         let neurons = weights(problem, &point.a);
         let round = Round::from(certify(problem, &neurons, &point.b)?);
         rounds.push(round);
         interrupted |= observe(round).is_break();
-        let relative = round.gap / round.objective;
-        let done = relative <= options.tolerance || rounds.len() > options.max_iterations;
-        let next = if done || interrupted {
-            None
-        } else {
-            let tolerance = (0.1 * relative).clamp(RESIDUALS.0, RESIDUALS.1);
-            let step = Step::newton(problem, &kernel, &point, tolerance)?;
-            step.search(problem, &point)
+        let sound = round.gap <= options.tolerance * round.objective;
+        let next =
+            if sound || interrupted || rounds.len() > options.max_iterations || stalls(&rounds) {
+                None
+            } else {
+                let tolerance = 0.1 * round.gap / round.objective;
+                let tolerance = tolerance.clamp(RESIDUALS.0, RESIDUALS.1);
+                let step = Step::newton(problem, &kernel, &point, tolerance)?;
+                step.search(problem, &point)
+            };
+        let Some(next) = next else {
+            return Ok(Reached {
+                neurons,
+                intercept: point.b,
+                rounds,
+                interrupted,
+            });
         };
-        match next {
-            Some(next) => point = next,
-            None => {
-                return Ok(Reached {
-                    neurons,
-                    intercept: point.b,
-                    rounds,
-                    interrupted,
-                });
-            }
-        }
+        point = next;
     }
+}
+
+/// Whether neither the objective nor the gap has come down for some rounds.
+fn stalls(rounds: &[Round]) -> bool {
+    let Some(before) = rounds.len().checked_sub(PATIENCE + 1) else {
+        return false;
+    };
+    let (old, new) = rounds.split_at(before + 1);
+    let least = |rounds: &[Round], of: fn(&Round) -> f64| {
+        rounds.iter().map(of).fold(f64::INFINITY, f64::min)
+    };
+    least(new, |r| r.objective) >= (1.0 - ROUNDING) * least(old, |r| r.objective)
+        && least(new, |r| r.gap) >= 0.9 * least(old, |r| r.gap)
 }
 
 /// `a`, `b` and the outputs that belong to them.
@@ -133,120 +149,6 @@ impl Point {
 
     fn outputs(&self) -> Mat<f64> {
         with_intercept(&self.fitted, &self.b)
-    }
-}
-
-/// The kernel with its approximation.
-struct Kernel {
-    products: Products,
-    /// The mean of the diagonal.
-    unit: f64,
-    tau: f64,
-    /// `B`.
-    basis: Mat<f64>,
-}
-
-impl Kernel {
-    fn new(problem: &Problem) -> Result<Self, SolveError> {
-        let products = Products::new(problem, false)?;
-        let unit = products.mean_diagonal().max(f64::MIN_POSITIVE);
-        let tau = if problem.intercept {
-            unit + LOOSE * problem.lambda
-        } else {
-            0.0
-        };
-        let low = products.square_root();
-        let basis = Mat::from_fn(low.nrows(), low.ncols() + 1, |s, k| {
-            if k < low.ncols() {
-                low[(s, k)]
-            } else {
-                tau.sqrt()
-            }
-        });
-        Ok(Self {
-            products,
-            unit,
-            tau,
-            basis,
-        })
-    }
-
-    /// `K~ v`.
-    fn product(&self, v: MatRef<'_, f64>) -> Mat<f64> {
-        let above: Vec<f64> = sums(v).iter().map(|sum| self.tau * sum).collect();
-        with_intercept(&self.products.product(v), &above)
-    }
-}
-
-/// `R`, as the square roots of its diagonal and, for coupled outputs, a projector.
-struct Root {
-    q: Mat<f64>,
-    coupled: bool,
-}
-
-impl Root {
-    fn of(problem: &Problem, z: &Mat<f64>) -> Self {
-        let (y, n) = (&problem.targets, problem.matrix.samples() as f64);
-        let coupled = problem.loss == Loss::CrossEntropy && z.ncols() > 1;
-        let q = match problem.loss {
-            // A softmax is its gradient and the target.
-            Loss::CrossEntropy if coupled => {
-                let g = problem.loss.gradient(z.as_ref(), y.as_ref());
-                Mat::from_fn(z.nrows(), z.ncols(), |s, c| {
-                    (n * g[(s, c)] + y[(s, c)]).max(0.0).sqrt()
-                })
-            }
-            Loss::CrossEntropy => Mat::from_fn(z.nrows(), 1, |s, c| {
-                let p = 1.0 / (1.0 + z[(s, c)].abs().exp());
-                (p * (1.0 - p)).sqrt()
-            }),
-            Loss::SquaredHinge => Mat::from_fn(z.nrows(), z.ncols(), |s, c| {
-                if y[(s, c)] * z[(s, c)] < 1.0 {
-                    1.0
-                } else {
-                    0.0
-                }
-            }),
-            Loss::Squared => Mat::full(z.nrows(), z.ncols(), 1.0),
-        };
-        Self { q, coupled }
-    }
-
-    /// `diag(q) v`.
-    fn scaled(&self, v: MatRef<'_, f64>) -> Mat<f64> {
-        Mat::from_fn(v.nrows(), v.ncols(), |s, c| self.q[(s, c)] * v[(s, c)])
-    }
-
-    /// `(I - q q') v`, or `v` where outputs do not couple.
-    fn projected(&self, v: MatRef<'_, f64>) -> Mat<f64> {
-        if !self.coupled {
-            return v.to_owned();
-        }
-        let columns = 0..v.ncols();
-        let along = |s| columns.clone().map(|c| self.q[(s, c)] * v[(s, c)]).sum();
-        let along: Vec<f64> = (0..v.nrows()).map(along).collect();
-        Mat::from_fn(v.nrows(), v.ncols(), |s, c| {
-            v[(s, c)] - self.q[(s, c)] * along[s]
-        })
-    }
-
-    /// `R v`.
-    fn apply(&self, v: MatRef<'_, f64>) -> Mat<f64> {
-        self.scaled(self.projected(v).as_ref())
-    }
-
-    /// `(I - q q') v / q`, which `R` maps to `v` where nothing is left out: entries with a `q` below `least` are.
-    fn inverse(&self, v: MatRef<'_, f64>, least: f64) -> Mat<f64> {
-        let divided = Mat::from_fn(v.nrows(), v.ncols(), |s, c| {
-            let q = self.q[(s, c)];
-            if q > least { v[(s, c)] / q } else { 0.0 }
-        });
-        self.projected(divided.as_ref())
-    }
-
-    /// `R' v`.
-    fn adjoint(&self, v: MatRef<'_, f64>) -> Mat<f64> {
-        self.projected(self.scaled(v).as_ref())
     }
 }
 
@@ -292,7 +194,7 @@ impl Step {
         let right = rho - root.adjoint(kernel.product(beyond.as_ref()).as_ref());
         // R times the residual of (3) is that of (2), and R is no longer than 1.
         let pcg = PcgOptions {
-            tolerance: tolerance * r.norm_l2() / right.norm_l2(),
+            tolerance: tolerance * ratio(r.norm_l2(), right.norm_l2()).max(f64::EPSILON),
             max_iterations: MOST,
         };
         let near = Woodbury::new(&system)?;
@@ -336,77 +238,6 @@ impl Step {
     }
 }
 
-/// The matrix of (3).
-struct System<'a> {
-    kernel: &'a Kernel,
-    root: &'a Root,
-    /// `n lambda`.
-    shift: f64,
-}
-
-impl SymmetricOperator for System<'_> {
-    fn dim(&self) -> usize {
-        self.root.q.nrows() * self.root.q.ncols()
-    }
-
-    fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
-        let (n, k) = (self.root.q.nrows(), self.root.q.ncols());
-        let v = self.root.apply(MatRef::from_column_major_slice(x, n, k));
-        let image = self.root.adjoint(self.kernel.product(v.as_ref()).as_ref());
-        MatMut::from_column_major_slice_mut(y, n, k).copy_from(&image);
-        y.iter_mut().zip(x).for_each(|(y, x)| *y += self.shift * x);
-        Ok(())
-    }
-}
-
-/// `n lambda` times the inverse of `n lambda I + diag(q) B B' diag(q)`, between projectors.
-struct Woodbury<'a> {
-    system: &'a System<'a>,
-    /// Of `n lambda I + B' diag(q)^2 B`, an output each.
-    factors: Vec<Llt<f64>>,
-}
-
-impl<'a> Woodbury<'a> {
-    fn new(system: &'a System<'a>) -> Result<Self, SolveError> {
-        let (basis, q) = (&system.kernel.basis, &system.root.q);
-        let of_output = |c: usize| {
-            let scaled = Mat::from_fn(basis.nrows(), basis.ncols(), |s, k| {
-                q[(s, c)] * basis[(s, k)]
-            });
-            let inner = scaled.transpose() * &scaled;
-            cholesky(
-                "preconditioner of Newton's step",
-                inner.as_ref(),
-                system.shift,
-            )
-        };
-        let factors = (0..q.ncols()).map(of_output).collect::<Result<_, _>>()?;
-        Ok(Self { system, factors })
-    }
-}
-
-impl Preconditioner for Woodbury<'_> {
-    fn dim(&self) -> usize {
-        self.system.dim()
-    }
-
-    fn apply(&self, r: &[f64], z: &mut [f64]) {
-        let (basis, root) = (&self.system.kernel.basis, self.system.root);
-        let (n, k) = (root.q.nrows(), root.q.ncols());
-        let r = root.projected(MatRef::from_column_major_slice(r, n, k));
-        let mut inside = basis.transpose() * root.scaled(r.as_ref());
-        for (c, factor) in self.factors.iter().enumerate() {
-            let solved = factor.solve(inside.col(c).as_mat());
-            inside
-                .col_as_slice_mut(c)
-                .copy_from_slice(solved.col_as_slice(0));
-        }
-        let taken = root.scaled((basis * inside).as_ref());
-        let image = root.projected((&r - &taken).as_ref());
-        MatMut::from_column_major_slice_mut(z, n, k).copy_from(&image);
-    }
-}
-
 /// `G`.
 fn gradients(problem: &Problem, z: &Mat<f64>) -> Mat<f64> {
     let n = problem.matrix.samples() as f64;
@@ -434,6 +265,3 @@ fn flat(v: &Mat<f64>) -> Vec<f64> {
         .flat_map(|c| v.col_as_slice(c).to_vec())
         .collect()
 }
-
-#[cfg(test)]
-mod tests;

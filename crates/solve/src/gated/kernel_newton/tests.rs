@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use convextune_testkit::Rng;
 use faer::Mat;
 
-use super::{Kernel, Root, System, Woodbury, solve};
+use super::root::Root;
+use super::solve;
+use super::system::{Kernel, System, Woodbury};
 use crate::gated::{
     Activation, GatedMatrix, Loss, Patterns, Penalty, Problem, SolveOptions, certify, fista,
 };
