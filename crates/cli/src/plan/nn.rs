@@ -68,7 +68,14 @@ pub struct Open {
 impl Open {
     /// The programs to choose from, where `usual` are the penalties unless some were asked for.
     pub fn choices(&self, usual: &[Penalty]) -> Vec<Choice> {
-        let penalties = [usual, &self.penalties][usize::from(!self.penalties.is_empty())];
+        let penalties = if !self.penalties.is_empty() {
+            &self.penalties
+        } else if self.gates.contains(&GateChoice::Adaptive) {
+            // Gates are priced for this one.
+            &[Penalty::Neuron][..]
+        } else {
+            usual
+        };
         let with = |penalty: &Penalty| {
             let choice = Choice::with(*penalty);
             let gates = match &self.gates[..] {

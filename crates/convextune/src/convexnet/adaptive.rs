@@ -40,7 +40,8 @@ use crate::rng::Rng;
 pub const FIRST: usize = 50;
 /// Relative duality gap of the programs between which gates are added.
 pub const ROUGH: f64 = 1e-4;
-/// Random starts that are drawn at a time, until enough gates are found, and how many times at most.
+/// Random starts that are drawn at a time, until enough gates are found, and how many times at most (with ReLU, where a
+/// price is a projection, once).
 const STARTS: usize = 200;
 const DRAWS: usize = 8;
 /// Steps of a climb.
@@ -56,8 +57,8 @@ const BEYOND: f64 = 1e-3;
 const ADDED: usize = 50;
 /// Rounds, at most.
 pub const ROUNDS: usize = 40;
-/// A price must exceed `lambda` by this share.
-const MARGIN: f64 = 1e-6;
+/// A price must exceed `lambda` by this share; while programs are solved roughly, and at the end.
+pub const MARGINS: (f64, f64) = (1e-2, 1e-6);
 
 /// The state of the search.
 pub struct Pricing {
@@ -74,14 +75,19 @@ impl Pricing {
         }
     }
 
-    /// Whether the search ended for its number of rounds.
+    /// Whether the search ended for its number of rounds, and may have found more.
     pub fn broken_off(&self) -> bool {
         self.rounds > ROUNDS
     }
 
     /// Gates (`d x k`) with new patterns that violate the dual constraint at `solution`, the worst first;
-    /// `None` when none is found.
-    pub fn better(&mut self, problem: &Problem, solution: &Solution) -> Option<Mat<f64>> {
+    /// `None` when none is found. A price must exceed `lambda` by the share `margin`.
+    pub fn better(
+        &mut self,
+        problem: &Problem,
+        solution: &Solution,
+        margin: f64,
+    ) -> Option<Mat<f64>> {
         self.rounds += 1;
         if self.rounds > ROUNDS {
             return None;
@@ -97,14 +103,15 @@ impl Pricing {
         let wanted = ADDED.max(starts.len() / 2);
         let d = problem.matrix.features();
         let mut ends: Vec<(f64, Vec<f64>)> = Vec::new();
-        for _ in 0..DRAWS {
+        let draws = if search.rows.is_some() { 1 } else { DRAWS };
+        for _ in 0..draws {
             starts.extend((0..STARTS).map(|k| {
                 let gate = (0..d).map(|_| self.rng.normal()).collect();
                 (k % problem.outputs(), gate)
             }));
             let climb = |(output, gate)| search.climb(output, gate);
             ends.par_extend(starts.par_drain(..).map(climb));
-            ends.retain(|(price, _)| *price > problem.lambda * (1.0 + MARGIN));
+            ends.retain(|(price, _)| *price > problem.lambda * (1.0 + margin));
             ends.sort_by(|a, b| b.0.total_cmp(&a.0));
             fresh(problem, &mut ends);
             if ends.len() >= wanted {
@@ -194,7 +201,8 @@ impl<'a> Search<'a> {
     fn neighbours(&self, output: usize, point: &Point) -> Vec<Vec<f64>> {
         let (x, theta) = (self.problem.matrix.x(), self.theta.col_as_slice(output));
         let distance = |s: usize| point.scores[s].abs() / self.squares[s].sqrt();
-        let apart = (0..x.nrows()).filter(|s| self.squares[*s] > 0.0);
+        let apart = |s: &usize| self.squares[*s] > 0.0 && point.scores[*s] != 0.0;
+        let apart = (0..x.nrows()).filter(apart);
         let mut near: Vec<(f64, usize)> = apart.map(|s| (distance(s), s)).collect();
         let closer = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0);
         let wanted = if self.rows.is_some() {

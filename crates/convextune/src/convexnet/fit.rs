@@ -110,6 +110,8 @@ pub(super) struct Program {
     pub(super) vectors: Mat<f64>,
     exhaustive: bool,
     pub(super) problem: Problem,
+    /// Whether it was said that a search for gates was broken off.
+    told: bool,
 }
 
 impl Program {
@@ -118,6 +120,13 @@ impl Program {
         options: &NetOptions,
         given: Option<Mat<f64>>,
     ) -> Result<Self, Error> {
+        if options.gates == GateChoice::Adaptive && options.penalty != Penalty::Neuron {
+            return Err(Error::Usage(
+                "the price of a gate is that of the neuron-wise penalty: take `--penalty neuron`, or gates that are \
+                 sampled"
+                    .into(),
+            ));
+        }
         let table = data.table;
         let encoder = Encoder::learn(table, &data.train, &data.target, options.task, options.bias)?;
         let x = encoder.features(table, &data.train)?;
@@ -158,6 +167,7 @@ impl Program {
             vectors,
             exhaustive,
             problem,
+            told: false,
         })
     }
 
@@ -196,16 +206,22 @@ impl Program {
         let mut options = self.up_to(tolerance.max(adaptive::ROUGH));
         let mut solution = watched(&self.problem, &options, warm, reporter)?;
         loop {
-            match pricing.better(&self.problem, &solution) {
+            let rough = options.tolerance > tolerance;
+            let margin = if rough {
+                adaptive::MARGINS.0
+            } else {
+                adaptive::MARGINS.1
+            };
+            match pricing.better(&self.problem, &solution, margin) {
                 Some(found) => self.add(&found),
-                None if options.tolerance > tolerance => options = self.up_to(tolerance),
+                None if rough => options = self.up_to(tolerance),
                 None => break,
             }
             solution = watched(&self.problem, &options, &solution.neurons, reporter)?;
         }
-        if pricing.broken_off() {
+        if pricing.broken_off() && !std::mem::replace(&mut self.told, true) {
             reporter.note(&format!(
-                "the search for gates ended after {} rounds and would have found more; a larger lambda needs fewer",
+                "the search for gates ended after {} rounds and may have found more; a larger lambda needs fewer",
                 adaptive::ROUNDS
             ));
         }

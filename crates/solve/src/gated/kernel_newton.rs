@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Let `H = R R'` and `r = R rho + r_0`, with `r_0` the part of `r` that `R` does not reach, or only by numbers
-//! that are large (samples whose loss hardly curves: `q^2` times the kernel's diagonal below `n lambda`). Then
+//! that are large (samples whose loss hardly curves: `q^2` times the kernel's diagonal below a millionth of `n lambda`). Then
 //!
 //! ```text
 //!     (n lambda I + R' K~ R) w = rho - R' K~ r_0 / (n lambda) ,     d = r_0 / (n lambda) + R w .          (3)
@@ -31,11 +31,11 @@
 //! | cross entropy, several | `diag(q) (I - q q')`, `q = sqrt(p)`: `R R' = diag(p) - p p'`, as `I - q q'` is a projector |
 //! | squared hinge | 1 where the margin is missed, else 0 |
 //!
-//! (3) is solved by conjugate gradients, each step a product with the kernel in single precision,
+//! (3) is solved by conjugate gradients, each step a product with the kernel (in single precision beyond 5,000 samples),
 //! preconditioned by the inverse of `n lambda I + diag(R) B B' diag(R)`, where `B B'` is a Nyström
 //! approximation of `K` with `tau 1 1'` beside it (Woodbury's formula, an output at a time), between projectors.
-//! The step is halved until (1) falls enough (Armijo); outputs and certificate are computed from weights in double
-//! precision after every step, so that what the single precision loses the next step mends.
+//! The step is halved until (1) falls enough (Armijo). Outputs along the step, and the certificate after it, are computed
+//! from weights in double precision, so that what the single precision loses the next step mends.
 
 mod root;
 mod system;
@@ -60,6 +60,8 @@ use system::{Kernel, System, Woodbury};
 const RESIDUALS: (f64, f64) = (1e-6, 1e-2);
 /// `q` below which a sample counts as flat, at most.
 const FLAT: f64 = 1e-3;
+/// The least relative residual of (3) that is asked for.
+const LEAST: f64 = 1e-9;
 /// Conjugate gradients in a step, at most.
 const MOST: usize = 200;
 /// Of the decrease that is promised, the part a step must reach.
@@ -68,7 +70,7 @@ const ARMIJO: f64 = 1e-4;
 const HALVINGS: usize = 30;
 /// Rounds without progress after which rounding has the last word.
 const PATIENCE: usize = 5;
-/// A promise smaller than this part of (1) is rounding.
+/// Changes of (1) smaller than this part of it are rounding.
 const ROUNDING: f64 = 1e-12;
 
 /// Whether the method covers `problem`.
@@ -86,11 +88,12 @@ pub(super) fn solve(
     observe: &(dyn Fn(Round) -> ControlFlow<()> + Sync),
 ) -> Result<Reached, SolveError> {
     let kernel = Kernel::new(problem)?;
-    let mut point = Point::at(
-        problem,
-        Mat::zeros(problem.matrix.samples(), problem.outputs()),
-        vec![0.0; problem.outputs()],
-    );
+    let zeros = Mat::zeros(problem.matrix.samples(), problem.outputs());
+    let mut point = Point {
+        a: zeros.clone(),
+        b: vec![0.0; problem.outputs()],
+        fitted: zeros,
+    };
     let mut rounds: Vec<Round> = Vec::new();
     let mut interrupted = false;
     loop {
@@ -137,16 +140,11 @@ fn stalls(rounds: &[Round]) -> bool {
 struct Point {
     a: Mat<f64>,
     b: Vec<f64>,
-    /// `K a`, from weights.
+    /// `K a`, a sum of products from weights.
     fitted: Mat<f64>,
 }
 
 impl Point {
-    fn at(problem: &Problem, a: Mat<f64>, b: Vec<f64>) -> Self {
-        let fitted = problem.outputs_at(&weights(problem, &a), &[]);
-        Self { a, b, fitted }
-    }
-
     fn outputs(&self) -> Mat<f64> {
         with_intercept(&self.fitted, &self.b)
     }
@@ -156,7 +154,7 @@ impl Point {
 struct Step {
     d: Mat<f64>,
     e: Vec<f64>,
-    /// `K d`.
+    /// `K d`, from weights.
     image: Mat<f64>,
 }
 
@@ -193,17 +191,21 @@ impl Step {
         let beyond = (&r - root.apply(rho.as_ref())) / shift;
         let right = rho - root.adjoint(kernel.product(beyond.as_ref()).as_ref());
         // R times the residual of (3) is that of (2), and R is no longer than 1.
+        let reachable = tolerance * ratio(r.norm_l2(), right.norm_l2());
         let pcg = PcgOptions {
-            tolerance: tolerance * ratio(r.norm_l2(), right.norm_l2()).max(f64::EPSILON),
+            tolerance: reachable.clamp(LEAST, 1.0),
             max_iterations: MOST,
         };
-        let near = Woodbury::new(&system)?;
-        let solved = solve_several(&system, &near, &flat(&right), 1, &pcg)?;
-        let d = beyond + root.apply(MatRef::from_column_major_slice(&solved.x, n, k));
+        let mut d = beyond;
+        if right.norm_l2() > 0.0 {
+            let near = Woodbury::new(&system)?;
+            let solved = solve_several(&system, &near, &flat(&right), 1, &pcg)?;
+            d += root.apply(MatRef::from_column_major_slice(&solved.x, n, k));
+        }
         let moved = sums((&from.a + &d).as_ref());
         Ok(Self {
             e: moved.iter().map(|sum| kernel.tau * sum).collect(),
-            image: kernel.products.product(d.as_ref()),
+            image: problem.outputs_at(&weights(problem, &d), &[]),
             d,
         })
     }
@@ -214,6 +216,9 @@ impl Step {
         let (z, change) = (from.outputs(), with_intercept(&self.image, &self.e));
         let slope = inner(&gradients(problem, &z), &change)
             + n * problem.lambda * inner(&self.d, &from.fitted);
+        if slope >= 0.0 {
+            return None;
+        }
         let roughness = [
             inner(&from.a, &from.fitted),
             2.0 * inner(&self.d, &from.fitted),
@@ -227,14 +232,16 @@ impl Step {
         };
         let now = value(0.0);
         let halvings = (0..HALVINGS).map(|k| 0.5_f64.powi(k as i32));
-        let enough =
-            |t: &f64| value(*t) <= now + ARMIJO * t * slope.min(0.0) + ROUNDING * now.abs();
+        let enough = |t: &f64| value(*t) <= now + ARMIJO * t * slope + ROUNDING * now.abs();
         let t = halvings.into_iter().find(enough)?;
-        let b = from.b.iter().zip(&self.e).map(|(b, e)| b + t * e).collect();
-        let a = Mat::from_fn(z.nrows(), z.ncols(), |s, c| {
-            from.a[(s, c)] + t * self.d[(s, c)]
-        });
-        Some(Point::at(problem, a, b))
+        let along = |from: &Mat<f64>, d: &Mat<f64>| {
+            Mat::from_fn(d.nrows(), d.ncols(), |s, c| from[(s, c)] + t * d[(s, c)])
+        };
+        Some(Point {
+            a: along(&from.a, &self.d),
+            b: from.b.iter().zip(&self.e).map(|(b, e)| b + t * e).collect(),
+            fitted: along(&from.fitted, &self.image),
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 
+use super::newton_solver::Reached;
 use super::working_set::Round;
 use super::{Neuron, Problem, Solution, SolveOptions, certify};
 use super::{fista, kernel_newton, newton_solver, ridge};
@@ -11,6 +12,7 @@ use crate::status::{Observer, Progress, Record, Status};
 
 /// Minimises `problem` from `warm` (neurons of a problem with the same gates; none for zero) until the
 /// relative duality gap, recomputed by [`certify`] at the point that is returned, is at most the tolerance.
+/// Gated programs with the squared norm need no start, and begin at zero.
 ///
 /// # Errors
 /// When the problem or the options are not sound, no solver covers the combination of loss, penalty and
@@ -46,7 +48,7 @@ pub fn solve(
     } else if ridge::covers(problem) {
         ridge::solve(problem)?
     } else if kernel_newton::covers(problem) {
-        kernel_newton::solve(problem, options, &observe)?
+        by_newton(problem, options, &observe)?
     } else {
         fista::solve(problem, options, warm, &observe)?
     };
@@ -73,6 +75,25 @@ pub fn solve(
             .enumerate()
             .map(|(i, r)| record(i, *r))
             .collect(),
+    })
+}
+
+/// By Newton's method; where `lambda` is below the precision of its kernel, on from there by proximal gradients.
+fn by_newton(
+    problem: &Problem,
+    options: &SolveOptions,
+    observe: &(dyn Fn(Round) -> ControlFlow<()> + Sync),
+) -> Result<Reached, SolveError> {
+    let near = kernel_newton::solve(problem, options, observe)?;
+    let within = |round: &Round| round.gap <= options.tolerance * round.objective;
+    let limit = near.rounds.len() > options.max_iterations;
+    if near.interrupted || limit || near.rounds.last().is_some_and(within) {
+        return Ok(near);
+    }
+    let found = fista::solve(problem, options, &near.neurons, observe)?;
+    Ok(Reached {
+        rounds: [near.rounds, found.rounds].concat(),
+        ..found
     })
 }
 

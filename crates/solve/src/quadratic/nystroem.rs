@@ -79,7 +79,8 @@ impl NystroemPreconditioner {
         crate::error::check_positive("shift", shift)?;
         let (n, rank) = (omega.nrows(), omega.ncols());
         let size: f64 = (0..rank).map(|k| norm(y.col_as_slice(k)).powi(2)).sum();
-        let nu = (n as f64).sqrt() * precision * size.sqrt().max(f64::MIN_POSITIVE);
+        let size = if size > 0.0 { size.sqrt() } else { 1.0 };
+        let nu = (n as f64).sqrt() * precision * size;
         for k in 0..rank {
             axpy(nu, omega.col_as_slice(k), y.col_as_slice_mut(k));
         }

@@ -15,6 +15,8 @@ use crate::quadratic::pcg::SymmetricOperator;
 
 /// `tau` in units of `lambda`, beside the mean diagonal of the kernel.
 const LOOSE: f64 = 1e4;
+/// Samples up to which the kernel is held in double precision: 200 megabytes.
+const DOUBLE: usize = 5_000;
 /// Shift of the preconditioner's matrices, at least, in units of their trace.
 const LEAST_SHIFT: f64 = 1e-13;
 
@@ -30,7 +32,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     pub(super) fn new(problem: &Problem) -> Result<Self, SolveError> {
-        let products = Products::new(problem, false)?;
+        let products = Products::within(problem, DOUBLE)?;
         let unit = products.mean_diagonal().max(f64::MIN_POSITIVE);
         let tau = if problem.intercept {
             unit + LOOSE * problem.lambda

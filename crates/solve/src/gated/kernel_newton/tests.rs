@@ -104,6 +104,67 @@ fn it_ends_where_proximal_gradients_end() {
     }
 }
 
+/// Nothing passes a gate; all targets are of one class, which an intercept fits alone; lambda is small or huge.
+#[test]
+fn odd_problems_end_soon() {
+    let options = SolveOptions {
+        tolerance: 1e-6,
+        max_iterations: 80,
+    };
+    let observe = |_| ControlFlow::Continue(());
+    for (loss, outputs) in KINDS {
+        let usual = problem(loss, outputs, 1e-2, true);
+        let mut closed = usual.clone();
+        closed.matrix = GatedMatrix::new(
+            usual.matrix.x().to_owned(),
+            Patterns::of(usual.matrix.x(), Mat::zeros(4, 3).as_ref()),
+        );
+        let mut one_class = usual.clone();
+        one_class.targets = Mat::from_fn(90, outputs, |_, c| usual.targets[(0, c)]);
+        let with = |lambda| Problem {
+            lambda,
+            ..usual.clone()
+        };
+        for (what, problem) in [
+            ("closed", closed),
+            ("huge", with(1e9)),
+            ("small", with(1e-4)),
+            ("one class", one_class),
+        ] {
+            let found = solve(&problem, &options, &observe).unwrap();
+            let gap = certify(&problem, &found.neurons, &found.intercept).unwrap();
+            let what = format!("{what} {loss:?} {outputs}: {gap:?}");
+            let separable = what.starts_with("one") && loss == Loss::CrossEntropy;
+            assert!(found.rounds.len() <= 81, "{what}");
+            assert!(gap.objective.is_finite(), "{what}");
+            assert!(
+                separable || gap.duality_gap <= 1e-6 * gap.objective.max(1e-6),
+                "{what}"
+            );
+        }
+    }
+}
+
+/// Below the precision of the kernel the other method takes over, and does not lose what was found.
+#[test]
+fn a_tiny_lambda_is_left_to_proximal_gradients() {
+    let problem = problem(Loss::CrossEntropy, 1, 1e-8, true);
+    let options = SolveOptions {
+        tolerance: 1e-6,
+        max_iterations: 20,
+    };
+    let mut silent = |_: &crate::Progress<'_>| ControlFlow::Continue(());
+    let found = crate::gated::solve(&problem, &options, &[], &mut silent).unwrap();
+    let observe = |_| ControlFlow::Continue(());
+    let alone = solve(&problem, &options, &observe).unwrap();
+    let alone = certify(&problem, &alone.neurons, &alone.intercept).unwrap();
+    let reached = found.certificate.objective;
+    assert!(
+        reached < 0.1 * alone.objective.min(0.69),
+        "{reached:e} {alone:?}"
+    );
+}
+
 #[test]
 fn the_preconditioner_inverts_its_approximation() {
     let mut rng = Rng::new(10);

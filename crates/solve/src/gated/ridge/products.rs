@@ -1,4 +1,4 @@
-//! The system of equation 1 of [`super`] for many samples: the kernel in single precision, conjugate gradients for all
+//! The system of equation 1 of [`super`] for many samples: the kernel, mostly in single precision, conjugate gradients for all
 //! outputs side by side, preconditioned by a Nyström approximation of the kernel that serves every `lambda`.
 
 use faer::linalg::matmul::matmul;
@@ -18,25 +18,69 @@ const RANK: usize = 300;
 /// Iterations allowed.
 const MOST: usize = 500;
 
+/// The kernel in one of two precisions.
+#[derive(Debug)]
+enum Entries {
+    Single(Mat<f32>),
+    Double(Mat<f64>),
+}
+
+impl Entries {
+    fn samples(&self) -> usize {
+        match self {
+            Self::Single(k) => k.nrows(),
+            Self::Double(k) => k.nrows(),
+        }
+    }
+
+    /// `K v`.
+    fn product(&self, v: MatRef<'_, f64>) -> Mat<f64> {
+        let kernel = match self {
+            Self::Double(kernel) => return kernel * v,
+            Self::Single(kernel) => kernel,
+        };
+        // Numbers of the size of 1.
+        let size = v.norm_max().max(f64::MIN_POSITIVE);
+        let narrow = Mat::from_fn(v.nrows(), v.ncols(), |s, c| (v[(s, c)] / size) as f32);
+        let mut image = Mat::<f32>::zeros(v.nrows(), v.ncols());
+        let par = get_global_parallelism();
+        matmul(&mut image, Accum::Replace, kernel, &narrow, 1.0, par);
+        Mat::from_fn(v.nrows(), v.ncols(), |s, c| size * f64::from(image[(s, c)]))
+    }
+}
+
 /// The kernel and its approximation.
 #[derive(Debug)]
 pub(in crate::gated) struct Products {
-    kernel: Mat<f32>,
+    kernel: Entries,
     /// Whether the kernel is `P K P`.
     pub(super) centred: bool,
     nystroem: NystroemPreconditioner,
 }
 
 impl Products {
-    /// Of `K`, or of `P K P`.
+    /// Of `K`, or of `P K P`; in single precision.
     pub(in crate::gated) fn new(problem: &Problem, centred: bool) -> Result<Self, SolveError> {
-        let kernel = kernel::single(problem);
-        let n = kernel.nrows();
+        Self::of(Entries::Single(kernel::single(problem)), centred)
+    }
+
+    /// Of `K`, in double precision up to so many samples.
+    pub(in crate::gated) fn within(problem: &Problem, double: usize) -> Result<Self, SolveError> {
+        if problem.matrix.samples() > double {
+            return Self::new(problem, false);
+        }
+        Self::of(Entries::Double(kernel::double(problem)), false)
+    }
+
+    fn of(kernel: Entries, centred: bool) -> Result<Self, SolveError> {
+        let (n, precision) = match &kernel {
+            Entries::Single(k) => (k.nrows(), f64::from(f32::EPSILON)),
+            Entries::Double(k) => (k.nrows(), f64::EPSILON),
+        };
         let rank = RANK.min(n.div_ceil(8));
         let omega = NystroemPreconditioner::test_matrix(n, rank, &mut draws());
         let y = product(&kernel, centred, omega.as_ref());
-        let nystroem =
-            NystroemPreconditioner::from_products(&omega, y, 1.0, f64::from(f32::EPSILON))?;
+        let nystroem = NystroemPreconditioner::from_products(&omega, y, 1.0, precision)?;
         Ok(Self {
             kernel,
             centred,
@@ -56,9 +100,12 @@ impl Products {
 
     /// The mean of the diagonal of `K`.
     pub(in crate::gated) fn mean_diagonal(&self) -> f64 {
-        let n = self.kernel.nrows();
-        let diagonal = (0..n).map(|s| f64::from(self.kernel[(s, s)]));
-        diagonal.sum::<f64>() / n as f64
+        let n = self.kernel.samples();
+        let entry = |s| match &self.kernel {
+            Entries::Single(k) => f64::from(k[(s, s)]),
+            Entries::Double(k) => k[(s, s)],
+        };
+        (0..n).map(entry).sum::<f64>() / n as f64
     }
 
     /// `K a`, or `P K P a` for columns of mean zero; and what centring took from the columns of `K a`.
@@ -115,14 +162,14 @@ struct System<'a> {
 
 impl SymmetricOperator for System<'_> {
     fn dim(&self) -> usize {
-        self.products.kernel.nrows() * self.columns
+        self.products.kernel.samples() * self.columns
     }
 
     fn apply(&self, x: &[f64], y: &mut [f64]) -> Result<(), OperatorError> {
         let Products {
             kernel, centred, ..
         } = self.products;
-        let (n, k) = (kernel.nrows(), self.columns);
+        let (n, k) = (kernel.samples(), self.columns);
         let image = product(kernel, *centred, row_major(x, n, k));
         MatMut::from_row_major_slice_mut(y, n, k).copy_from(&image);
         y.iter_mut().zip(x).for_each(|(y, x)| *y += self.shift * x);
@@ -144,23 +191,16 @@ impl Preconditioner for Approximate<'_> {
     }
 }
 
-/// `K v`, or `P K P v`, in single precision.
-fn product(kernel: &Mat<f32>, centred: bool, v: MatRef<'_, f64>) -> Mat<f64> {
+/// `K v`, or `P K P v`.
+fn product(kernel: &Entries, centred: bool, v: MatRef<'_, f64>) -> Mat<f64> {
+    if !centred {
+        return kernel.product(v);
+    }
     let mut v = v.to_owned();
-    if centred {
-        centre_columns(&mut v);
-    }
-    // Numbers of the size of 1.
-    let size = v.norm_max().max(f64::MIN_POSITIVE);
-    let narrow = Mat::from_fn(v.nrows(), v.ncols(), |s, c| (v[(s, c)] / size) as f32);
-    let mut image = Mat::<f32>::zeros(v.nrows(), v.ncols());
-    let par = get_global_parallelism();
-    matmul(&mut image, Accum::Replace, kernel, &narrow, 1.0, par);
-    let mut wide = Mat::from_fn(v.nrows(), v.ncols(), |s, c| size * f64::from(image[(s, c)]));
-    if centred {
-        centre_columns(&mut wide);
-    }
-    wide
+    centre_columns(&mut v);
+    let mut image = kernel.product(v.as_ref());
+    centre_columns(&mut image);
+    image
 }
 
 /// Takes the columns' means, and returns them.
