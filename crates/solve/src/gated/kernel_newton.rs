@@ -60,8 +60,6 @@ use system::{Kernel, System, Woodbury};
 const RESIDUALS: (f64, f64) = (1e-6, 1e-2);
 /// `q` below which a sample counts as flat, at most.
 const FLAT: f64 = 1e-3;
-/// The least relative residual of (3) that is asked for.
-const LEAST: f64 = 1e-9;
 /// Conjugate gradients in a step, at most.
 const MOST: usize = 200;
 /// Of the decrease that is promised, the part a step must reach.
@@ -193,7 +191,7 @@ impl Step {
         // R times the residual of (3) is that of (2), and R is no longer than 1.
         let reachable = tolerance * ratio(r.norm_l2(), right.norm_l2());
         let pcg = PcgOptions {
-            tolerance: reachable.clamp(LEAST, 1.0),
+            tolerance: reachable.clamp(kernel.products.precision(), 1.0),
             max_iterations: MOST,
         };
         let mut d = beyond;

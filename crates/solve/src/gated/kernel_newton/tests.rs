@@ -128,7 +128,7 @@ fn odd_problems_end_soon() {
         for (what, problem) in [
             ("closed", closed),
             ("huge", with(1e9)),
-            ("small", with(1e-4)),
+            ("small", with(1e-3)),
             ("one class", one_class),
         ] {
             let found = solve(&problem, &options, &observe).unwrap();
@@ -148,7 +148,7 @@ fn odd_problems_end_soon() {
 /// Below the precision of the kernel the other method takes over, and does not lose what was found.
 #[test]
 fn a_tiny_lambda_is_left_to_proximal_gradients() {
-    let problem = problem(Loss::CrossEntropy, 1, 1e-8, true);
+    let problem = problem(Loss::CrossEntropy, 1, 1e-13, true);
     let options = SolveOptions {
         tolerance: 1e-6,
         max_iterations: 20,

@@ -33,6 +33,14 @@ impl Entries {
         }
     }
 
+    /// Of an entry.
+    fn precision(&self) -> f64 {
+        match self {
+            Self::Single(_) => f64::from(f32::EPSILON),
+            Self::Double(_) => f64::EPSILON,
+        }
+    }
+
     /// `K v`.
     fn product(&self, v: MatRef<'_, f64>) -> Mat<f64> {
         let kernel = match self {
@@ -73,10 +81,7 @@ impl Products {
     }
 
     fn of(kernel: Entries, centred: bool) -> Result<Self, SolveError> {
-        let (n, precision) = match &kernel {
-            Entries::Single(k) => (k.nrows(), f64::from(f32::EPSILON)),
-            Entries::Double(k) => (k.nrows(), f64::EPSILON),
-        };
+        let (n, precision) = (kernel.samples(), kernel.precision());
         let rank = RANK.min(n.div_ceil(8));
         let omega = NystroemPreconditioner::test_matrix(n, rank, &mut draws());
         let y = product(&kernel, centred, omega.as_ref());
@@ -96,6 +101,11 @@ impl Products {
     /// `B` of the approximation `B B'`.
     pub(in crate::gated) fn square_root(&self) -> Mat<f64> {
         self.nystroem.square_root()
+    }
+
+    /// The relative precision of the kernel's entries.
+    pub(in crate::gated) fn precision(&self) -> f64 {
+        self.kernel.precision()
     }
 
     /// The mean of the diagonal of `K`.
