@@ -251,6 +251,18 @@ fn iterations_end_at_the_same_minimum_and_sooner_from_the_old_weights() {
             let what = format!("{:?} {:?} {group:?}", options.method, options.head_init);
             let gradient = found.certificate.relative_gradient_norm;
             assert!(gradient <= 1e-5, "{what}: {gradient:e}");
+            // The minimum itself is a start from which there is nowhere to go.
+            let there = iterate(at, (Some(&refitted), way), group);
+            let most = if way == PreconditionerChoice::Kfac {
+                4
+            } else {
+                1
+            };
+            assert!(
+                there.iterations <= most,
+                "{what} {way:?}: {}",
+                there.iterations
+            );
             let (told, truth) = (body(&setting, options.method, &found), refitted);
             let error = relative_error(&weights(&told), &weights(&truth));
             assert!(error < 5e-5, "{what} {way:?}: {error:e}");
