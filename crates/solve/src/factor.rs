@@ -12,6 +12,12 @@ pub(crate) fn row_major(entries: &[f64], rows: usize, cols: usize) -> MatRef<'_,
     MatRef::from_row_major_slice(entries, rows, cols)
 }
 
+/// `<u, v>` of two matrices of one shape.
+pub(crate) fn inner(u: &Mat<f64>, v: &Mat<f64>) -> f64 {
+    let column = |c| crate::dense::dot(u.col_as_slice(c), v.col_as_slice(c));
+    (0..u.ncols()).map(column).sum()
+}
+
 /// `v` as a column.
 pub(crate) fn column(v: &[f64]) -> MatRef<'_, f64> {
     MatRef::from_column_major_slice(v, v.len(), 1)

@@ -29,17 +29,20 @@
 
 use convextune_solve::faer::linalg::solvers::{Llt, Solve};
 use convextune_solve::faer::{Mat, Side};
-use convextune_solve::gated::{Activation, Patterns, Problem, Solution};
+use convextune_solve::gated::{Activation, Neuron, Patterns, Problem, Solution};
 use convextune_solve::prox::Rows;
 use convextune_solve::prox::cone::project;
 use rayon::prelude::*;
 
+use super::fit::{Program, watched};
+use crate::error::Error;
+use crate::progress::Reporter;
 use crate::rng::Rng;
 
 /// Gates to begin with.
 pub const FIRST: usize = 50;
 /// Relative duality gap of the programs between which gates are added.
-pub const ROUGH: f64 = 1e-4;
+const ROUGH: f64 = 1e-4;
 /// Random starts that are drawn at a time, until enough gates are found, and how many times at most (with ReLU, where a
 /// price is a projection, once).
 const STARTS: usize = 200;
@@ -56,19 +59,50 @@ const BEYOND: f64 = 1e-3;
 /// Gates added in a round, at most; half as many as there are neurons where that is more.
 const ADDED: usize = 50;
 /// Rounds, at most.
-pub const ROUNDS: usize = 40;
+const ROUNDS: usize = 40;
 /// A price must exceed `lambda` by this share; while programs are solved roughly, and at the end.
-pub const MARGINS: (f64, f64) = (1e-2, 1e-6);
+const MARGINS: (f64, f64) = (1e-2, 1e-6);
+
+impl Program {
+    /// Solves, prices and adds gates by turns: roughly first, and to `tolerance` when no gate is found
+    /// any more.
+    pub(super) fn price(
+        &mut self,
+        tolerance: f64,
+        warm: &[Neuron],
+        reporter: &dyn Reporter,
+    ) -> Result<Solution, Error> {
+        let mut pricing = Pricing::new(self.options.seed);
+        let mut options = self.up_to(tolerance.max(ROUGH));
+        let mut solution = watched(&self.problem, &options, warm, reporter)?;
+        loop {
+            let rough = options.tolerance > tolerance;
+            let margin = if rough { MARGINS.0 } else { MARGINS.1 };
+            match pricing.better(&self.problem, &solution, margin) {
+                Some(found) => self.add(&found),
+                None if rough => options = self.up_to(tolerance),
+                None => break,
+            }
+            solution = watched(&self.problem, &options, &solution.neurons, reporter)?;
+        }
+        if pricing.broken_off() && !std::mem::replace(&mut self.told, true) {
+            reporter.note(&format!(
+                "the search for gates ended after {ROUNDS} rounds and may have found more; a larger lambda needs fewer"
+            ));
+        }
+        Ok(solution)
+    }
+}
 
 /// The state of the search.
-pub struct Pricing {
+struct Pricing {
     rng: Rng,
     rounds: usize,
 }
 
 impl Pricing {
     /// Seeded.
-    pub fn new(seed: u64) -> Self {
+    fn new(seed: u64) -> Self {
         Self {
             rng: Rng::new(seed, "pricing"),
             rounds: 0,
@@ -76,18 +110,13 @@ impl Pricing {
     }
 
     /// Whether the search ended for its number of rounds, and may have found more.
-    pub fn broken_off(&self) -> bool {
+    fn broken_off(&self) -> bool {
         self.rounds > ROUNDS
     }
 
     /// Gates (`d x k`) with new patterns that violate the dual constraint at `solution`, the worst first;
     /// `None` when none is found. A price must exceed `lambda` by the share `margin`.
-    pub fn better(
-        &mut self,
-        problem: &Problem,
-        solution: &Solution,
-        margin: f64,
-    ) -> Option<Mat<f64>> {
+    fn better(&mut self, problem: &Problem, solution: &Solution, margin: f64) -> Option<Mat<f64>> {
         self.rounds += 1;
         if self.rounds > ROUNDS {
             return None;
@@ -196,48 +225,42 @@ impl<'a> Search<'a> {
         (best.price, best.gate)
     }
 
-    /// Gates (3) behind the hyperplanes that are nearest to `point`. For the gated program only those
-    /// that promise a better price: behind that of `x_s` alone, `u` changes by `theta_s x_s`.
+    /// Gates (3) behind the hyperplanes that are nearest to `point`; for the gated program only those that
+    /// promise a better price.
     fn neighbours(&self, output: usize, point: &Point) -> Vec<Vec<f64>> {
-        let (x, theta) = (self.problem.matrix.x(), self.theta.col_as_slice(output));
         let distance = |s: usize| point.scores[s].abs() / self.squares[s].sqrt();
         let apart = |s: &usize| self.squares[*s] > 0.0 && point.scores[*s] != 0.0;
-        let apart = (0..x.nrows()).filter(apart);
+        let apart = (0..point.scores.len()).filter(apart);
         let mut near: Vec<(f64, usize)> = apart.map(|s| (distance(s), s)).collect();
-        let closer = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0);
-        let wanted = if self.rows.is_some() {
-            NEIGHBOURS
+        if self.rows.is_some() {
+            keep_least(&mut near, NEIGHBOURS);
         } else {
-            PROMISES
-        };
-        if near.len() > wanted {
-            near.select_nth_unstable_by(wanted, closer);
-            near.truncate(wanted);
+            keep_least(&mut near, PROMISES);
+            let promised = |(_, s)| (-self.promise(output, point, s), s);
+            near = near.into_iter().map(promised).collect();
+            near.retain(|(promise, _)| -promise > point.price);
+            keep_least(&mut near, KEPT);
         }
-        if self.rows.is_none() {
-            let promise = |s: usize| {
-                let change = if point.scores[s] > 0.0 {
-                    -theta[s]
-                } else {
-                    theta[s]
-                };
-                let moved = point.u.iter().zip(x.row(s).iter());
-                moved
-                    .map(|(u, x)| (u + change * x).powi(2))
-                    .sum::<f64>()
-                    .sqrt()
-            };
-            let promised = near.into_iter().map(|(_, s)| (-promise(s), s));
-            near = promised.filter(|(p, _)| -p > point.price).collect();
-            near.sort_by(closer);
-            near.truncate(KEPT);
-        }
-        let behind = |(_, s): (f64, usize)| {
-            let step = (1.0 + BEYOND) * point.scores[s] / self.squares[s];
-            let moved = point.gate.iter().zip(x.row(s).iter());
-            moved.map(|(g, x)| g - step * x).collect()
-        };
-        near.into_iter().map(behind).collect()
+        let near = near.into_iter();
+        near.map(|(_, s)| self.behind(point, s)).collect()
+    }
+
+    /// The price of the gated program behind the hyperplane of `x_s` alone, where `u` changes by `theta_s x_s`.
+    fn promise(&self, output: usize, point: &Point, s: usize) -> f64 {
+        let theta = self.theta[(s, output)];
+        let change = if point.scores[s] > 0.0 { -theta } else { theta };
+        let x = self.problem.matrix.x().row(s);
+        let moved = point.u.iter().zip(x.iter());
+        let square = moved.map(|(u, x)| (u + change * x).powi(2)).sum::<f64>();
+        square.sqrt()
+    }
+
+    /// (3).
+    fn behind(&self, point: &Point, s: usize) -> Vec<f64> {
+        let step = (1.0 + BEYOND) * point.scores[s] / self.squares[s];
+        let x = self.problem.matrix.x().row(s);
+        let moved = point.gate.iter().zip(x.iter());
+        moved.map(|(g, x)| g - step * x).collect()
     }
 
     /// (1) at the pattern of `gate`.
@@ -299,4 +322,58 @@ impl<'a> Search<'a> {
 
 fn norm(v: &[f64]) -> f64 {
     v.iter().map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// Keeps the `count` least, in order.
+fn keep_least(list: &mut Vec<(f64, usize)>, count: usize) {
+    let order = |a: &(f64, usize), b: &(f64, usize)| a.0.total_cmp(&b.0);
+    if list.len() > count {
+        list.select_nth_unstable_by(count, order);
+        list.truncate(count);
+    }
+    list.sort_by(order);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use convextune_solve::gated::{GatedMatrix, Loss, Penalty};
+
+    /// Where a neighbour differs in one sample, its price is the one promised.
+    #[test]
+    fn promises_are_kept() {
+        let mut rng = Rng::new(3, "test");
+        let (n, d) = (40, 4);
+        let mut draw = |rows, columns| Mat::from_fn(rows, columns, |_, _| rng.normal());
+        let (x, gates, targets) = (draw(n, d), draw(d, 3), draw(n, 2));
+        let theta = draw(n, 2);
+        let patterns = Patterns::of(x.as_ref(), gates.as_ref());
+        let problem = Problem {
+            matrix: GatedMatrix::new(x, patterns),
+            targets,
+            loss: Loss::Squared,
+            penalty: Penalty::Neuron,
+            activation: Activation::Gated,
+            lambda: 1.0,
+            linear: None,
+            intercept: false,
+        };
+        let search = Search::new(&problem, theta);
+        let mut kept = 0;
+        for output in 0..2 {
+            let point = search.at(output, gates.col_as_slice(output).to_vec());
+            for s in 0..n {
+                let there = search.at(output, search.behind(&point, s));
+                let sides = there.scores.iter().zip(&point.scores);
+                let crossed = sides.filter(|(a, b)| (**a > 0.0) != (**b > 0.0)).count();
+                assert!(crossed >= 1);
+                if crossed == 1 {
+                    let promise = search.promise(output, &point, s);
+                    assert!((there.price / promise - 1.0).abs() < 1e-12);
+                    kept += 1;
+                }
+            }
+        }
+        assert!(kept >= 4, "{kept}");
+    }
 }

@@ -111,7 +111,7 @@ pub(super) struct Program {
     exhaustive: bool,
     pub(super) problem: Problem,
     /// Whether it was said that a search for gates was broken off.
-    told: bool,
+    pub(super) told: bool,
 }
 
 impl Program {
@@ -194,42 +194,8 @@ impl Program {
         watched(&self.problem, &self.up_to(tolerance), warm, reporter)
     }
 
-    /// Solves, prices and adds gates by turns: roughly first, and to `tolerance` when no gate is found
-    /// any more.
-    fn price(
-        &mut self,
-        tolerance: f64,
-        warm: &[Neuron],
-        reporter: &dyn Reporter,
-    ) -> Result<Solution, Error> {
-        let mut pricing = adaptive::Pricing::new(self.options.seed);
-        let mut options = self.up_to(tolerance.max(adaptive::ROUGH));
-        let mut solution = watched(&self.problem, &options, warm, reporter)?;
-        loop {
-            let rough = options.tolerance > tolerance;
-            let margin = if rough {
-                adaptive::MARGINS.0
-            } else {
-                adaptive::MARGINS.1
-            };
-            match pricing.better(&self.problem, &solution, margin) {
-                Some(found) => self.add(&found),
-                None if rough => options = self.up_to(tolerance),
-                None => break,
-            }
-            solution = watched(&self.problem, &options, &solution.neurons, reporter)?;
-        }
-        if pricing.broken_off() && !std::mem::replace(&mut self.told, true) {
-            reporter.note(&format!(
-                "the search for gates ended after {} rounds and may have found more; a larger lambda needs fewer",
-                adaptive::ROUNDS
-            ));
-        }
-        Ok(solution)
-    }
-
     /// The solver's options.
-    fn up_to(&self, tolerance: f64) -> SolveOptions {
+    pub(super) fn up_to(&self, tolerance: f64) -> SolveOptions {
         SolveOptions {
             tolerance,
             max_iterations: self.options.max_iterations,
@@ -237,7 +203,7 @@ impl Program {
     }
 
     /// Adds gates, `d x k`.
-    fn add(&mut self, gates: &Mat<f64>) {
+    pub(super) fn add(&mut self, gates: &Mat<f64>) {
         let patterns = Patterns::of(self.problem.matrix.x(), gates.as_ref());
         let before = self.vectors.ncols();
         self.vectors
@@ -319,7 +285,7 @@ impl Program {
 
 /// Solves on a thread of its own, while this one passes the gap on to the reporter, which need not be one
 /// for several threads.
-fn watched(
+pub(super) fn watched(
     problem: &Problem,
     options: &SolveOptions,
     warm: &[Neuron],

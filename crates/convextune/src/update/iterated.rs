@@ -9,12 +9,10 @@
 //! reached before anything has been forgotten. So the gradient is asked to fall to a thousandth of the share of the
 //! images that came or went, down to the precision of the products ([`FINEST`]).
 
-use std::ops::ControlFlow;
-
 use convextune_solve::quadratic::{PcgOptions, RidgeProblem, Start};
-use convextune_solve::{Centred, LinearOperator, Progress, Scaled};
+use convextune_solve::{Centred, LinearOperator, Scaled};
 
-use super::minimum::{Found, Minimum};
+use super::minimum::{Found, Minimum, watch};
 use crate::error::Error;
 use crate::finetune::features::targets;
 use crate::finetune::{
@@ -112,10 +110,7 @@ impl Iterated {
                 tolerance: self.tolerance,
                 max_iterations: options.max_passes / 2,
             };
-            let mut observer = |progress: &Progress<'_>| {
-                reporter.iteration(&progress.record);
-                ControlFlow::Continue(())
-            };
+            let mut observer = watch(reporter);
             let solved = prepared.solve(&problem, setting.copies, &pcg, start, &mut observer)?;
             let found = Found {
                 v: solved.x,

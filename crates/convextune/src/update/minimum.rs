@@ -9,7 +9,7 @@ use convextune_solve::quadratic::{
     Columns, PcgOptions, Preconditioner, RidgeProblem, Start, solve_dual,
 };
 use convextune_solve::{
-    Centred, Certificate, LinearOperator, Progress, Scaled, SolveError, Status, Work,
+    Centred, Certificate, LinearOperator, Observer, Progress, Scaled, SolveError, Status, Work,
 };
 
 use crate::error::Error;
@@ -165,10 +165,7 @@ pub(super) fn minimum(
                 tolerance: options.tolerance,
                 max_iterations: options.max_passes / 2,
             };
-            let mut observer = |progress: &Progress<'_>| {
-                reporter.iteration(&progress.record);
-                ControlFlow::Continue(())
-            };
+            let mut observer = watch(reporter);
             let columns = Columns(solution, solution.a.ncols());
             let solved = solve_dual(&problem, &columns, &pcg, Start::Warm(a), &mut observer)?;
             (status, iterations) = (solved.status, solved.iterations);
@@ -227,6 +224,14 @@ impl Found {
             iterations: self.iterations,
             solver_work: self.solver_work,
         })
+    }
+}
+
+/// Passes the iterations on.
+pub(super) fn watch(reporter: &dyn Reporter) -> impl Observer + '_ {
+    |progress: &Progress<'_>| {
+        reporter.iteration(&progress.record);
+        ControlFlow::Continue(())
     }
 }
 

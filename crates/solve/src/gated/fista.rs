@@ -26,6 +26,7 @@ use super::working_set::Round;
 use super::{Activation, Column, Neuron, Penalty, Problem, SolveOptions, certify};
 use crate::dense::norm;
 use crate::error::SolveError;
+use crate::factor::inner;
 use crate::prox::cone::{Active, Rows, project};
 use crate::prox::penalty;
 
@@ -307,11 +308,6 @@ fn extrapolated(now: &Point, before: &Point, momentum: f64) -> Point {
         b,
         z: mix(&now.z, &before.z),
     }
-}
-
-fn inner(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
-    let column = |c| crate::dense::dot(a.col_as_slice(c), b.col_as_slice(c));
-    (0..a.ncols()).map(column).sum()
 }
 
 fn square_distance(a: &Point, b: &Point) -> f64 {

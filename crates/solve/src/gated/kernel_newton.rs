@@ -52,6 +52,7 @@ use super::working_set::Round;
 use super::{Activation, Loss, Penalty, Problem, SolveOptions, certify};
 use crate::dense::ratio;
 use crate::error::SolveError;
+use crate::factor::inner;
 use crate::quadratic::{PcgOptions, solve_several};
 use root::Root;
 use system::{Kernel, System, Woodbury};
@@ -257,11 +258,6 @@ fn sums(v: MatRef<'_, f64>) -> Vec<f64> {
 /// `v + 1 b'`.
 fn with_intercept(v: &Mat<f64>, b: &[f64]) -> Mat<f64> {
     Mat::from_fn(v.nrows(), v.ncols(), |s, c| v[(s, c)] + b[c])
-}
-
-fn inner(u: &Mat<f64>, v: &Mat<f64>) -> f64 {
-    let column = |c| crate::dense::dot(u.col_as_slice(c), v.col_as_slice(c));
-    (0..u.ncols()).map(column).sum()
 }
 
 /// Column by column.

@@ -157,7 +157,11 @@ fn a_tiny_lambda_is_left_to_proximal_gradients() {
     let found = crate::gated::solve(&problem, &options, &[], &mut silent).unwrap();
     let observe = |_| ControlFlow::Continue(());
     let alone = solve(&problem, &options, &observe).unwrap();
+    let rounds = alone.rounds.len();
     let alone = certify(&problem, &alone.neurons, &alone.intercept).unwrap();
+    // Where rounding makes it end depends on the machine's vectors; with AVX-512 it does.
+    let early = rounds <= options.max_iterations && alone.relative_duality_gap > options.tolerance;
+    assert!(!early || found.iterations >= rounds, "nothing took over");
     let reached = found.certificate.objective;
     assert!(
         reached < 0.1 * alone.objective.min(0.69),

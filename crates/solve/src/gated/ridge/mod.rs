@@ -30,8 +30,9 @@ use faer::Mat;
 
 use super::newton_solver::Reached;
 use super::{Activation, Column, Loss, Neuron, Penalty, Problem};
-use crate::dense::{centre, dot, norm};
+use crate::dense::{centre, norm};
 use crate::error::{SolveError, check_positive};
+use crate::factor::inner;
 use crate::quadratic::{Intercept, KernelRidge};
 pub use kernel::cross_kernel;
 pub(super) use products::Products;
@@ -187,11 +188,6 @@ impl GatedRidge {
             vec![0.0; y.ncols()]
         };
         let Solved { a, fitted, above } = self.kernel.solve(y, n as f64 * lambda)?;
-        let inner = |u: &Mat<f64>, v: &Mat<f64>| -> f64 {
-            (0..u.ncols())
-                .map(|c| dot(u.col_as_slice(c), v.col_as_slice(c)))
-                .sum()
-        };
         let (roughness, size, with_targets) = (inner(&a, &fitted), inner(&a, &a), inner(&a, y));
         let outputs = Mat::from_fn(n, y.ncols(), |s, c| fitted[(s, c)] + means[c]);
         let loss = (&outputs - y).squared_norm_l2() / (2.0 * n as f64);
