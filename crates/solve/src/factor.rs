@@ -3,6 +3,8 @@
 
 use faer::linalg::matmul::triangular::{BlockStructure, matmul as triangular_matmul};
 use faer::linalg::solvers::{Llt, SelfAdjointEigen, Svd};
+use faer::traits::RealField;
+use faer::traits::math_utils::{add, is_finite};
 use faer::{Accum, Mat, MatRef, Side, get_global_parallelism};
 
 use crate::error::{SolveError, check_len};
@@ -24,8 +26,11 @@ pub(crate) fn column(v: &[f64]) -> MatRef<'_, f64> {
 }
 
 /// `Ok` when all entries are finite.
-pub(crate) fn check_finite(what: &'static str, m: MatRef<'_, f64>) -> Result<(), SolveError> {
-    let finite = (0..m.ncols()).all(|j| (0..m.nrows()).all(|i| m[(i, j)].is_finite()));
+pub(crate) fn check_finite<T: RealField>(
+    what: &'static str,
+    m: MatRef<'_, T>,
+) -> Result<(), SolveError> {
+    let finite = (0..m.ncols()).all(|j| (0..m.nrows()).all(|i| is_finite(&m[(i, j)])));
     if finite {
         Ok(())
     } else {
@@ -45,7 +50,7 @@ pub(crate) fn check_square(
 }
 
 /// Adds `scale * Z Z'` to the lower triangle of `out`.
-pub(crate) fn add_gram_lower(out: &mut Mat<f64>, z: MatRef<'_, f64>, scale: f64) {
+pub(crate) fn add_gram_lower<T: RealField>(out: &mut Mat<T>, z: MatRef<'_, T>, scale: T) {
     let lower = BlockStructure::TriangularLower;
     let full = BlockStructure::Rectangular;
     let parallel = get_global_parallelism();
@@ -63,15 +68,15 @@ pub(crate) fn mirror_lower(m: &mut Mat<f64>) {
 }
 
 /// Cholesky factor of the symmetric `m + shift I`; reads the lower triangle.
-pub(crate) fn cholesky(
+pub(crate) fn cholesky<T: RealField>(
     what: &'static str,
-    m: MatRef<'_, f64>,
-    shift: f64,
-) -> Result<Llt<f64>, SolveError> {
+    m: MatRef<'_, T>,
+    shift: T,
+) -> Result<Llt<T>, SolveError> {
     check_finite(what, m)?;
     let mut shifted = m.to_owned();
     for i in 0..m.nrows() {
-        shifted[(i, i)] += shift;
+        shifted[(i, i)] = add(&m[(i, i)], &shift);
     }
     Llt::new(shifted.as_ref(), Side::Lower).map_err(|_| SolveError::Factorisation {
         what,

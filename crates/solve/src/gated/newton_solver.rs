@@ -3,12 +3,13 @@
 //! not quadratic.
 
 use std::ops::ControlFlow;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 
 use faer::Mat;
 use rayon::prelude::*;
 
 use super::newton::Scalar;
+use super::newton::gram::Grams;
 use super::newton::group::{Cones, Group};
 use super::working_set::{self, Outcome, Round};
 use super::{GatedMatrix, Loss, Neuron, Penalty, Problem, SolveOptions, proximal_newton};
@@ -28,7 +29,7 @@ pub(super) struct Reached {
 pub(super) struct Shared<'a> {
     matrix: &'a GatedMatrix,
     rows: &'a Rows,
-    gram: &'a OnceLock<Mat<f64>>,
+    grams: &'a Grams,
     /// All groups of one output.
     pub(super) groups: Vec<Group>,
 }
@@ -46,7 +47,7 @@ impl Shared<'_> {
             root: None,
             weight: self.matrix.samples() as f64 * problem.lambda,
             intercept: problem.intercept,
-            gram: self.gram,
+            grams: self.grams,
         }
     }
 }
@@ -95,11 +96,11 @@ pub(super) fn solve(
     } else {
         Rows::none()
     };
-    let gram = OnceLock::new();
+    let grams = Grams::default();
     let shared = Shared {
         matrix: &problem.matrix,
         rows: &rows,
-        gram: &gram,
+        grams: &grams,
         groups,
     };
     // An output whose turn has not come counts as the zero network, whose dual value is at least 0.

@@ -106,8 +106,7 @@ pub(crate) fn solve(
         if sound || rounds.len() > limit || interrupted {
             break;
         }
-        if small {
-            state.polish(scalar, POLISH)?;
+        if small && state.polish(scalar, POLISH)? {
             continue;
         }
         let radius = (2.0 * gap).sqrt();

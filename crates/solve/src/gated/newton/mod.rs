@@ -30,6 +30,7 @@
 //! proximal map over a cone is (1) of [`crate::prox`], its derivative and the Newton systems of masked
 //! matrices ([`system`]) are ours.
 
+pub(crate) mod gram;
 pub(crate) mod group;
 mod scalar;
 mod system;
@@ -39,7 +40,7 @@ use rayon::prelude::*;
 
 use self::group::{Group, Live};
 pub(crate) use self::scalar::Scalar;
-use self::system::System;
+use self::system::{Memory, System};
 use crate::dense::{dot, norm, norm_squared};
 use crate::error::SolveError;
 use crate::prox::cone::Active;
@@ -50,6 +51,8 @@ const NEWTON_STEPS: usize = 50;
 const HALVINGS: usize = 30;
 /// Of the decrease that the slope promises, the part a step must reach.
 const ARMIJO: f64 = 1e-4;
+/// `delta` in the criterion of [`State::accuracy`].
+const DELTA: f64 = 0.3;
 /// The first `sigma`, in units of `1 / ||X||_F^2`.
 const FIRST_SIGMA: f64 = 1000.0;
 /// The last: errors of the Newton systems grow with it.
@@ -73,8 +76,18 @@ pub(crate) struct State {
     pub(crate) hints: Vec<Vec<Active>>,
     /// Newton steps so far.
     pub(crate) steps: usize,
-    /// Whether conjugate gradients have solved the Newton systems in time.
-    patient: bool,
+    /// What earlier Newton systems left.
+    memory: Memory,
+    /// The `phi` whose minimiser gave `x`, as long as the groups are the same.
+    centre: Option<Centre>,
+}
+
+/// What a `phi` belongs to.
+#[derive(Clone, Debug)]
+struct Centre {
+    x: Mat<f64>,
+    b: f64,
+    sigma: f64,
 }
 
 /// Everything that `phi` and its derivatives need at one `y`.
@@ -110,7 +123,8 @@ impl State {
             sigma: FIRST_SIGMA / square,
             limit: LAST_SIGMA / square,
             steps: 0,
-            patient: true,
+            memory: Memory::new(),
+            centre: None,
         }
     }
 
@@ -129,6 +143,7 @@ impl State {
         let groups = live.iter().map(|k| self.groups[*k]);
         self.groups = groups.chain(more.iter().map(|(group, _)| *group)).collect();
         self.x = x;
+        self.centre = None;
     }
 
     fn is_live(&self, k: usize) -> bool {
@@ -161,7 +176,7 @@ impl State {
             if best.0 - best.1 <= target || stalled >= 3 {
                 break;
             }
-            let point = self.minimise_phi(scalar, 0.1 * target.sqrt())?;
+            let point = self.minimise_phi(scalar, DELTA, 0.1 * target.sqrt())?;
             self.accept(point);
             let values = self.values(scalar);
             stalled = if values.0 - values.1 < 0.9 * (best.0 - best.1) {
@@ -175,25 +190,33 @@ impl State {
         Ok(best)
     }
 
-    /// Brings the residual at `x` nearer to `y`: `phi` is minimised again, to a gradient `factor` times as
+    /// Brings the residual at `x` nearer to `y`: the last `phi` is minimised further, to a gradient `factor` times as
     /// long. The gradient is the difference between `y` and the residual, so this makes the residual as
-    /// good a dual point as `y`.
-    pub(crate) fn polish(&mut self, scalar: &Scalar<'_>, factor: f64) -> Result<(), SolveError> {
+    /// good a dual point as `y`. Returns whether anything moved.
+    pub(crate) fn polish(&mut self, scalar: &Scalar<'_>, factor: f64) -> Result<bool, SolveError> {
+        if let Some(centre) = self.centre.take() {
+            (self.x, self.b, self.sigma) = (centre.x, centre.b, centre.sigma);
+        }
         let c = scalar.correlate(&self.groups, &self.y);
         let now = self.at(scalar, self.y.clone(), c);
-        let point = self.minimise_phi(scalar, factor * norm(&now.gradient))?;
+        let steps = self.steps;
+        let point = self.minimise_phi(scalar, 0.0, factor * norm(&now.gradient))?;
         self.accept(point);
-        Ok(())
+        Ok(self.steps > steps)
     }
 
     fn accept(&mut self, point: Point) {
-        self.x.fill(0.0);
+        let mut x = Mat::zeros(self.x.nrows(), self.x.ncols());
         for (k, live) in point.live.iter().enumerate() {
             if let Some(live) = live {
-                self.x.col_as_slice_mut(k).copy_from_slice(&live.point);
+                x.col_as_slice_mut(k).copy_from_slice(&live.point);
             }
         }
-        self.b = point.b;
+        self.centre = Some(Centre {
+            x: std::mem::replace(&mut self.x, x),
+            b: std::mem::replace(&mut self.b, point.b),
+            sigma: self.sigma,
+        });
         self.y = point.y;
     }
 
@@ -224,14 +247,19 @@ impl State {
         (self.objective(scalar), scalar.dual_value(&y, largest).0)
     }
 
-    /// Newton's method on `phi`, from the last `y`, to a gradient as in [`Self::accuracy`], or of length
+    /// Newton's method on `phi`, from the last `y`, to a gradient as in [`Self::accuracy`] with `delta`, or of length
     /// `enough`.
-    fn minimise_phi(&mut self, scalar: &Scalar<'_>, enough: f64) -> Result<Point, SolveError> {
+    fn minimise_phi(
+        &mut self,
+        scalar: &Scalar<'_>,
+        delta: f64,
+        enough: f64,
+    ) -> Result<Point, SolveError> {
         let c = scalar.correlate(&self.groups, &self.y);
         let mut point = self.at(scalar, self.y.clone(), c);
         for _ in 0..NEWTON_STEPS {
             let length = norm(&point.gradient);
-            if length <= self.accuracy(&point).max(enough) {
+            if length <= (delta * self.accuracy(&point)).max(enough) {
                 break;
             }
             let system = System {
@@ -240,9 +268,7 @@ impl State {
                 sigma: self.sigma,
             };
             let tolerance = (length / norm(&scalar.target)).min(1e-2);
-            let mut patient = self.patient;
-            let mut d = system.solve(&point.gradient, tolerance, &mut patient)?;
-            self.patient = patient;
+            let mut d = system.solve(&point.gradient, tolerance, &mut self.memory)?;
             d.iter_mut().for_each(|d| *d = -*d);
             self.steps += 1;
             match self.search(scalar, &point, &d) {
@@ -253,8 +279,8 @@ impl State {
         Ok(point)
     }
 
-    /// The gradient norm at which a minimiser of `phi` is good enough: criterion (B) of Li, Sun and Toh,
-    /// `||grad phi|| <= delta ||x(y) - x|| / sigma^(1/2)`.
+    /// `||x(y) - x|| / sigma^(1/2)`: a minimiser of `phi` is good enough where its gradient is at most `delta` times
+    /// as long, criterion (B) of Li, Sun and Toh.
     fn accuracy(&self, point: &Point) -> f64 {
         let mut square = (point.b - self.b).powi(2);
         for (k, live) in point.live.iter().enumerate() {
@@ -268,7 +294,7 @@ impl State {
                 None => norm_squared(x),
             };
         }
-        0.3 * (square / self.sigma).sqrt()
+        (square / self.sigma).sqrt()
     }
 
     fn live<'p>(&self, point: &'p Point) -> Vec<(Group, &'p Live)> {

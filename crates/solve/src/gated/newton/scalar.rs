@@ -1,12 +1,10 @@
 //! The problem (1) of [`super`]: its data, products with its matrix, its dual value.
 
-use std::sync::OnceLock;
-
 use faer::{Mat, MatRef};
 
+use super::gram::Grams;
 use super::group::{Cones, Group};
 use crate::dense::{axpy, dot, norm_squared};
-use crate::factor::add_gram_lower;
 use crate::gated::matrix::{Column, GatedMatrix};
 
 /// One problem (1).
@@ -21,8 +19,8 @@ pub(crate) struct Scalar<'a> {
     pub(crate) weight: f64,
     /// Whether there is a `b`.
     pub(crate) intercept: bool,
-    /// `X X'`, lower triangle, when first asked for.
-    pub(crate) gram: &'a OnceLock<Mat<f64>>,
+    /// Products of the rows of `X`.
+    pub(crate) grams: &'a Grams,
 }
 
 impl Scalar<'_> {
@@ -63,12 +61,11 @@ impl Scalar<'_> {
         (0..x.nrows()).map(square).collect()
     }
 
-    pub(super) fn gram(&self) -> &Mat<f64> {
-        self.gram.get_or_init(|| {
-            let mut gram = Mat::zeros(self.samples(), self.samples());
-            add_gram_lower(&mut gram, self.matrix.x(), 1.0);
-            gram
-        })
+    /// `s`, `s^2` the mean squared length of a row of `X`; 1 where all are zero.
+    pub(super) fn row_length(&self) -> f64 {
+        let squares = self.squares();
+        let mean = squares.iter().sum::<f64>() / squares.len() as f64;
+        if mean > 0.0 { mean.sqrt() } else { 1.0 }
     }
 
     /// `A_g' y` for all groups, `d x k`.

@@ -8,17 +8,26 @@
 //!   two columns of a symmetric product instead of `d`. Then a Cholesky factor of size `n`.
 //! * **weights**: `B = [A_i P_i^(1/2)]`, `n x r`, and Woodbury's identity
 //!   `(I + sigma B B')^-1 = I - B (I / sigma + B' B)^-1 B'`: a Cholesky factor of size `r`.
-//! * **products**: conjugate gradients, a product with `A` and one with `A'` an iteration. Their number is
-//!   not known before, so they may take as long as the cheaper factorisation would; where they did not end in
-//!   that time, the factorisation is made, and from then on at once (`sigma` only grows).
+//! * **products**: conjugate gradients, a product with `A` and one with `A'` an iteration. At first they are
+//!   preconditioned by the diagonal, and all together may take as long as one factorisation would; then a factor is
+//!   made and preconditions the systems after it: from one Newton step to the next a few masks and scales change,
+//!   and a `sigma` five times as large leaves the eigenvalues of the preconditioned matrix within `[1, 5]`. When the
+//!   iterations since the last factor have taken as long as another would, it is made.
+//!
+//! A large factor over samples is made in single precision, and conjugate gradients bring its solution to the
+//! tolerance; where it does not exist or they do not end, it is made again in double precision.
 
+mod factor;
 #[cfg(test)]
 mod tests;
 
-use faer::linalg::solvers::Solve;
-use faer::{Mat, MatRef};
+use faer::Mat;
+use faer::linalg::solvers::Llt;
+use faer::traits::math_utils::{from_f64, mul};
 
+use self::factor::Factor;
 use super::Scalar;
+use super::gram::Precision;
 use super::group::{Group, Live};
 use crate::dense::{axpy, dot, norm, xpby};
 use crate::error::SolveError;
@@ -26,10 +35,16 @@ use crate::factor::{add_gram_lower, cholesky, column};
 
 /// How much slower an operation is in a product with `A` than in a factorisation.
 const SLOWER: f64 = 2.0;
+/// The same in a product with a factor's inverse, which memory bounds.
+const MUCH_SLOWER: f64 = 8.0;
 /// Conjugate gradient iterations below which they are not worth trying.
 const FEWEST: f64 = 10.0;
 /// Conjugate gradient iterations allowed.
 const ITERATIONS: f64 = 500.0;
+/// Conjugate gradient iterations in which a new factor in single precision must end.
+const FRESH: f64 = 50.0;
+/// Samples from which a factor over them is made in single precision.
+const MANY: usize = 1000;
 /// Bytes that a factorisation may take.
 const MOST_BYTES: f64 = 4e9;
 
@@ -40,15 +55,89 @@ pub(super) struct System<'a> {
     pub(super) sigma: f64,
 }
 
+/// What one system leaves to those after it.
+#[derive(Clone, Debug)]
+pub(super) struct Memory {
+    /// The last factor that was made.
+    factor: Option<Factor>,
+    /// What conjugate gradients may take before another is made, in units of its cost.
+    patience: f64,
+    /// Whether single precision has been enough.
+    single: bool,
+}
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        Self {
+            factor: None,
+            patience: 1.0,
+            single: true,
+        }
+    }
+
+    fn keep(&mut self, factor: Factor) -> &Factor {
+        self.patience = 1.0;
+        self.factor.insert(factor)
+    }
+}
+
 impl System<'_> {
-    /// `d` with `(I + sigma A P A') d = g`, to a relative residual of `tolerance` where it is iterated;
-    /// `patient` as long as iterations have ended in time.
+    /// `d` with `(I + sigma A P A') d = g`, to a relative residual of `tolerance` where it is iterated.
     pub(super) fn solve(
         &self,
         g: &[f64],
         tolerance: f64,
-        patient: &mut bool,
+        memory: &mut Memory,
     ) -> Result<Vec<f64>, SolveError> {
+        if let Some(direction) = self.iterate(g, tolerance, memory) {
+            return Ok(direction);
+        }
+        let (samples, weights) = self.costs(memory);
+        if samples >= weights {
+            return Ok(memory.keep(self.by_weights()?).solve(g));
+        }
+        if self.single(memory) {
+            if let Ok(factor) = self.by_samples::<f32>() {
+                let factor = memory.keep(Factor::Single(factor));
+                let run = self.by_products(g, tolerance, FRESH, |r| factor.solve(r));
+                if run.done {
+                    return Ok(run.direction);
+                }
+            }
+            memory.single = false;
+        }
+        let factor = Factor::Double(self.by_samples()?);
+        Ok(memory.keep(factor).solve(g))
+    }
+
+    /// Whether the next factor over samples is to be in single precision.
+    fn single(&self, memory: &Memory) -> bool {
+        memory.single && self.scalar.samples() >= MANY
+    }
+
+    /// Conjugate gradients, as long as patience lasts.
+    fn iterate(&self, g: &[f64], tolerance: f64, memory: &mut Memory) -> Option<Vec<f64>> {
+        let (samples, weights) = self.costs(memory);
+        let cost = samples.min(weights);
+        let inverse = memory.factor.as_ref().map_or(0.0, Factor::cost);
+        let most = cost / (SLOWER * self.product_cost() + MUCH_SLOWER * inverse);
+        let allowed = memory.patience * most;
+        if allowed < FEWEST {
+            return None;
+        }
+        let run = if let Some(factor) = &memory.factor {
+            self.by_products(g, tolerance, allowed, |r| factor.solve(r))
+        } else {
+            let diagonal = self.diagonal();
+            let divide = |r: &[f64]| r.iter().zip(&diagonal).map(|(r, d)| r / d).collect();
+            self.by_products(g, tolerance, allowed, divide)
+        };
+        memory.patience -= run.iterations / most;
+        (run.done || most.is_infinite()).then_some(run.direction)
+    }
+
+    /// Operations of a factorisation over samples, and over weights; infinite where memory does not allow it.
+    fn costs(&self, memory: &Memory) -> (f64, f64) {
         let (n, d) = (self.scalar.samples() as f64, self.scalar.features() as f64);
         let k = self.live.len() as f64;
         let bound: f64 = self.live.iter().map(|(_, l)| l.basis.len() as f64).sum();
@@ -60,24 +149,18 @@ impl System<'_> {
                 f64::INFINITY
             }
         };
-        let samples = n * n * (2.0 * k + bound) + n * n * n / 3.0;
-        let samples = within(samples, 3.0 * n * n);
+        let half = if self.single(memory) { 0.5 } else { 1.0 };
+        let samples = half * (n * n * (2.0 * k + bound) + n * n * n / 3.0);
         let weights = n * width * width + width.powi(3) / 3.0;
-        let weights = within(weights, (n + 2.0 * width) * width);
-        let product = SLOWER * 4.0 * n * width;
-        let iterations = (samples.min(weights) / product).min(ITERATIONS);
-        if *patient && iterations >= FEWEST || iterations >= ITERATIONS {
-            let (direction, done) = self.by_products(g, tolerance, iterations as usize);
-            if done || iterations >= ITERATIONS {
-                return Ok(direction);
-            }
-            *patient = false;
-        }
-        if samples < weights {
-            self.by_samples(g)
-        } else {
-            self.by_weights(g)
-        }
+        (
+            within(samples, 3.0 * n * n),
+            within(weights, (n + 2.0 * width) * width),
+        )
+    }
+
+    /// Operations of a product with `A P A'`.
+    fn product_cost(&self) -> f64 {
+        4.0 * (self.scalar.samples() * self.live.len() * self.scalar.features()) as f64
     }
 
     /// `diag(root) D_i X v`.
@@ -91,15 +174,17 @@ impl System<'_> {
         image
     }
 
-    fn by_samples(&self, g: &[f64]) -> Result<Vec<f64>, SolveError> {
+    fn by_samples<T: Precision>(&self) -> Result<Llt<T>, SolveError> {
         let n = self.scalar.samples();
         let patterns = self.scalar.matrix.patterns();
-        let mut masks = Mat::zeros(n, self.live.len());
+        let mut masks = Vec::with_capacity(self.live.len());
         let (mut plus, mut minus) = (Vec::new(), Vec::new());
-        for (k, (group, live)) in self.live.iter().enumerate() {
+        for (group, live) in &self.live {
+            let mut mask = vec![0.0; n];
             let mut m = vec![live.shrink.sqrt(); n];
             self.scalar.scale(&mut m);
-            patterns.mask(group.gate, &m, masks.col_as_slice_mut(k));
+            patterns.mask(group.gate, &m, &mut mask);
+            masks.push(mask);
             let along = |v: &[f64], weight: f64| {
                 let mut image = self.image(*group, v);
                 image.iter_mut().for_each(|x| *x *= weight.sqrt());
@@ -111,21 +196,24 @@ impl System<'_> {
         if self.scalar.intercept {
             plus.push(self.scalar.ones());
         }
+        // Rows of length about 1, as single precision wants them.
+        let s = self.scalar.row_length();
+        let scale: T = from_f64(self.sigma * s * s);
+        let minus_scale: T = from_f64(-self.sigma * s * s);
         let mut v = Mat::zeros(n, n);
-        add_gram_lower(&mut v, masks.as_ref(), self.sigma);
-        let gram = self.scalar.gram();
+        add_gram_lower(&mut v, by_columns(n, &masks, 1.0).as_ref(), scale);
+        let gram = self.scalar.grams.get::<T>(self.scalar.matrix.x(), s);
         for j in 0..n {
             let gram = &gram.col_as_slice(j)[j..];
             let v = &mut v.col_as_slice_mut(j)[j..];
-            v.iter_mut().zip(gram).for_each(|(v, x)| *v *= x);
+            v.iter_mut().zip(gram).for_each(|(v, x)| *v = mul(v, x));
         }
-        add_gram_lower(&mut v, by_columns(n, &plus).as_ref(), self.sigma);
-        add_gram_lower(&mut v, by_columns(n, &minus).as_ref(), -self.sigma);
-        let factor = cholesky("Newton system", v.as_ref(), 1.0)?;
-        Ok(entries(factor.solve(column(g)).as_ref()))
+        add_gram_lower(&mut v, by_columns(n, &plus, s).as_ref(), scale);
+        add_gram_lower(&mut v, by_columns(n, &minus, s).as_ref(), minus_scale);
+        cholesky("Newton system", v.as_ref(), from_f64(1.0))
     }
 
-    fn by_weights(&self, g: &[f64]) -> Result<Vec<f64>, SolveError> {
+    fn by_weights(&self) -> Result<Factor, SolveError> {
         let (n, d) = (self.scalar.samples(), self.scalar.features());
         let width = self.live.len() * d + usize::from(self.scalar.intercept);
         let mut b = Mat::zeros(n, width);
@@ -154,27 +242,38 @@ impl System<'_> {
             let ones = self.scalar.ones();
             b.col_as_slice_mut(width - 1).copy_from_slice(&ones);
         }
-        let mut inner = Mat::zeros(width, width);
-        add_gram_lower(&mut inner, b.transpose(), 1.0);
-        let factor = cholesky("Newton system", inner.as_ref(), 1.0 / self.sigma)?;
-        let along = b.transpose() * column(g);
-        let correction = &b * factor.solve(along);
-        Ok((0..n).map(|s| g[s] - correction[(s, 0)]).collect())
+        let mut gram = Mat::zeros(width, width);
+        add_gram_lower(&mut gram, b.transpose(), 1.0);
+        let inner = cholesky("Newton system", gram.as_ref(), 1.0 / self.sigma)?;
+        Ok(Factor::Weights { b, inner })
     }
 
-    /// Preconditioned by the diagonal without the parts of rank one; and whether the tolerance was reached.
-    fn by_products(&self, g: &[f64], tolerance: f64, iterations: usize) -> (Vec<f64>, bool) {
-        let diagonal = self.diagonal();
-        let precondition =
-            |r: &[f64]| -> Vec<f64> { r.iter().zip(&diagonal).map(|(r, d)| r / d).collect() };
+    /// Preconditioned conjugate gradients, `most` iterations. Given up at half of them where not half the way is
+    /// behind, if there is another way.
+    fn by_products(
+        &self,
+        g: &[f64],
+        tolerance: f64,
+        most: f64,
+        precondition: impl Fn(&[f64]) -> Vec<f64>,
+    ) -> Run {
+        let half = if most.is_finite() { most / 2.0 } else { most };
         let mut d = vec![0.0; g.len()];
         let mut r = g.to_vec();
         let mut z = precondition(&r);
         let mut p = z.clone();
         let mut rho = dot(&r, &z);
-        for _ in 0..iterations {
-            if norm(&r) <= tolerance * norm(g) {
-                return (d, true);
+        let mut iterations = 0.0;
+        loop {
+            let within = |part: f64| norm(&r) <= part * norm(g);
+            let done = within(tolerance);
+            let hopeless = iterations >= half && !within(tolerance.sqrt());
+            if done || hopeless || iterations >= most.min(ITERATIONS) {
+                return Run {
+                    direction: d,
+                    iterations,
+                    done,
+                };
             }
             let image = self.product(&p);
             let alpha = rho / dot(&p, &image);
@@ -184,8 +283,8 @@ impl System<'_> {
             let next = dot(&r, &z);
             xpby(&z, next / rho, &mut p);
             rho = next;
+            iterations += 1.0;
         }
-        (d, norm(&r) <= tolerance * norm(g))
     }
 
     /// `(I + sigma A P A') v`.
@@ -208,6 +307,7 @@ impl System<'_> {
         out
     }
 
+    /// Of `I + sigma A P A'`, without the parts of rank one.
     fn diagonal(&self) -> Vec<f64> {
         let n = self.scalar.samples();
         let squares = self.scalar.scaled_squares();
@@ -224,10 +324,15 @@ impl System<'_> {
     }
 }
 
-fn by_columns(rows: usize, columns: &[Vec<f64>]) -> Mat<f64> {
-    Mat::from_fn(rows, columns.len(), |i, j| columns[j][i])
+/// What conjugate gradients came to.
+struct Run {
+    direction: Vec<f64>,
+    iterations: f64,
+    /// Whether the tolerance was reached.
+    done: bool,
 }
 
-fn entries(m: MatRef<'_, f64>) -> Vec<f64> {
-    (0..m.nrows()).map(|i| m[(i, 0)]).collect()
+/// `columns / s`, as a matrix.
+fn by_columns<T: Precision>(rows: usize, columns: &[Vec<f64>], s: f64) -> Mat<T> {
+    Mat::from_fn(rows, columns.len(), |i, j| from_f64(columns[j][i] / s))
 }

@@ -1,13 +1,12 @@
 //! The three ways against each other and against a dense matrix.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::OnceLock;
-
 use convextune_testkit::{Rng, relative_error};
 use faer::Mat;
 
-use super::System;
+use super::{Factor, MANY, Memory, System};
 use crate::gated::newton::Scalar;
+use crate::gated::newton::gram::Grams;
 use crate::gated::newton::group::{Cones, Group, Live};
 use crate::gated::{GatedMatrix, Patterns};
 use crate::prox::Rows;
@@ -37,73 +36,156 @@ fn dense(system: &System<'_>) -> Mat<f64> {
     sum
 }
 
+/// Live groups near their own cones, so that some rows bind and others do not.
+fn live_groups(scalar: &Scalar<'_>, normals: &Mat<f64>, rng: &mut Rng) -> Vec<(Group, Live)> {
+    let mut live = Vec::new();
+    for gate in 0..normals.ncols() {
+        for (negative, cone) in [(false, false), (false, true), (true, true)] {
+            let group = Group {
+                gate,
+                negative,
+                cone,
+            };
+            let near = |j| 2.0 * normals[(j, gate)] + rng.normal();
+            let w: Vec<f64> = (0..normals.nrows()).map(near).collect();
+            let prox = scalar.cones.prox(group, &w, 0.3, &mut Vec::new());
+            live.extend(prox.map(|live| (group, live)));
+        }
+    }
+    live
+}
+
+fn scalar<'a>(matrix: &'a GatedMatrix, rows: &'a Rows, grams: &'a Grams) -> Scalar<'a> {
+    Scalar {
+        matrix,
+        cones: Cones {
+            rows,
+            patterns: matrix.patterns(),
+        },
+        target: vec![0.0; matrix.samples()],
+        root: None,
+        weight: 1.0,
+        intercept: false,
+        grams,
+    }
+}
+
+fn gated_matrix(n: usize, d: usize, gates: usize, rng: &mut Rng) -> (GatedMatrix, Mat<f64>) {
+    gated(Mat::from_fn(n, d, |_, _| rng.normal()), gates, rng)
+}
+
+fn gated(x: Mat<f64>, gates: usize, rng: &mut Rng) -> (GatedMatrix, Mat<f64>) {
+    let normals = Mat::from_fn(x.ncols(), gates, |_, _| rng.normal());
+    let patterns = Patterns::of(x.as_ref(), normals.as_ref());
+    (GatedMatrix::new(x, patterns), normals)
+}
+
+fn borrow(live: &[(Group, Live)]) -> Vec<(Group, &Live)> {
+    live.iter().map(|(group, live)| (*group, live)).collect()
+}
+
+/// `||(I + sigma A P A') d - g|| / ||g||`.
+fn residual(system: &System<'_>, d: &[f64], g: &[f64]) -> f64 {
+    relative_error(&system.product(d), g)
+}
+
 #[test]
 fn all_ways_solve_the_same_system() {
     let mut rng = Rng::new(3);
-    let (n, d, gates) = (17, 4, 6);
-    let x = Mat::from_fn(n, d, |_, _| rng.normal());
-    let normals = Mat::from_fn(d, gates, |_, _| rng.normal());
-    let patterns = Patterns::of(x.as_ref(), normals.as_ref());
-    let rows = Rows::new(x.as_ref());
-    let matrix = GatedMatrix::new(x, patterns);
+    let n = 17;
+    let (matrix, normals) = gated_matrix(n, 4, 6, &mut rng);
+    let rows = Rows::new(matrix.x());
     for (intercept, weighted) in [(false, false), (true, false), (true, true)] {
-        let gram = OnceLock::new();
+        let grams = Grams::default();
         let scalar = Scalar {
-            matrix: &matrix,
-            cones: Cones {
-                rows: &rows,
-                patterns: matrix.patterns(),
-            },
-            target: vec![0.0; n],
             root: weighted.then(|| (0..n).map(|_| rng.uniform()).collect()),
-            weight: 1.0,
             intercept,
-            gram: &gram,
+            ..scalar(&matrix, &rows, &grams)
         };
-        let mut live: Vec<(Group, Live)> = Vec::new();
-        for gate in 0..gates {
-            for (negative, cone) in [(false, false), (false, true), (true, true)] {
-                let group = Group {
-                    gate,
-                    negative,
-                    cone,
-                };
-                // Near the gate's own cone, so that some rows bind and others do not.
-                let near = |j| 2.0 * normals[(j, gate)] + rng.normal();
-                let w: Vec<f64> = (0..d).map(near).collect();
-                let prox = scalar.cones.prox(group, &w, 0.3, &mut Vec::new());
-                live.extend(prox.map(|live| (group, live)));
-            }
-        }
+        let live = live_groups(&scalar, &normals, &mut rng);
         let bound = live.iter().filter(|(_, live)| !live.basis.is_empty());
         assert!(bound.count() > 3 && live.len() > 12);
         let system = System {
             scalar: &scalar,
-            live: live.iter().map(|(group, live)| (*group, live)).collect(),
+            live: borrow(&live),
             sigma: 0.7,
         };
         let matrix = dense(&system);
         let g = rng.normals(n);
-        let (by_products, done) = system.by_products(&g, 1e-13, 500);
-        assert!(done);
+        let run = system.by_products(&g, 1e-13, 500.0, <[f64]>::to_vec);
+        assert!(run.done);
+        let single = Factor::Single(system.by_samples().unwrap());
+        let refined = system.by_products(&g, 1e-13, 10.0, |r| single.solve(r));
+        assert!(refined.done && refined.iterations <= 4.0);
         let ways = [
-            system.by_samples(&g).unwrap(),
-            system.by_weights(&g).unwrap(),
-            by_products,
+            (
+                Factor::Double(system.by_samples().unwrap()).solve(&g),
+                1e-10,
+            ),
+            (system.by_weights().unwrap().solve(&g), 1e-10),
+            (run.direction, 1e-10),
+            (refined.direction, 1e-10),
+            (single.solve(&g), 1e-4),
         ];
-        for (way, d) in ways.iter().enumerate() {
+        for (way, (d, allowed)) in ways.iter().enumerate() {
             let image = &matrix * Mat::from_fn(n, 1, |s, _| d[s]);
             let error = relative_error(image.col_as_slice(0), &g);
-            assert!(error < 1e-10, "{way}: {error}");
+            assert!(error < *allowed, "{way}: {error}");
         }
-        // Too few iterations are seen, and the next call no longer tries.
-        assert!(!system.by_products(&g, 1e-13, 2).1);
-        for patient in [true, false] {
-            let mut left = patient;
-            let d = system.solve(&g, 1e-13, &mut left).unwrap();
-            let image = &matrix * Mat::from_fn(n, 1, |s, _| d[s]);
-            assert!(relative_error(image.col_as_slice(0), &g) < 1e-10);
-            assert!(patient || !left);
-        }
+        // Too few iterations are seen.
+        assert!(!system.by_products(&g, 1e-13, 2.0, <[f64]>::to_vec).done);
+    }
+}
+
+/// Live groups without cones, so many that the system is best factored over its samples, of which every other one is
+/// the one before again.
+fn many(n: usize) -> (GatedMatrix, Vec<(Group, Live)>, Vec<f64>) {
+    let mut rng = Rng::new(5);
+    let half = Mat::from_fn(n / 2, 40, |_, _| rng.normal());
+    let x = Mat::from_fn(n, 40, |s, j| half[(s / 2, j)]);
+    let (matrix, normals) = gated(x, n / 15, &mut rng);
+    let (rows, grams) = (Rows::none(), Grams::default());
+    let mut live = live_groups(&scalar(&matrix, &rows, &grams), &normals, &mut rng);
+    live.retain(|(group, _)| !group.cone);
+    let g = rng.normals(n);
+    (matrix, live, g)
+}
+
+#[test]
+fn a_factor_serves_the_systems_after_its_own() {
+    let (matrix, live, g) = many(300);
+    let (rows, grams) = (Rows::none(), Grams::default());
+    let scalar = scalar(&matrix, &rows, &grams);
+    let system = |sigma: f64, groups: usize| System {
+        scalar: &scalar,
+        live: borrow(&live[..groups]),
+        sigma,
+    };
+    let first = system(10.0, live.len());
+    let factor = Factor::Double(first.by_samples().unwrap());
+    let next = system(50.0, live.len() - 1);
+    let with = next.by_products(&g, 1e-10, 500.0, |r| factor.solve(r));
+    let without = next.by_products(&g, 1e-10, 500.0, <[f64]>::to_vec);
+    assert!(with.done && residual(&next, &with.direction, &g) < 1e-9);
+    assert!(3.0 * with.iterations < without.iterations);
+}
+
+#[test]
+fn patience_ends_with_a_factor_and_single_precision_where_it_fails() {
+    let (matrix, live, g) = many(MANY);
+    let (rows, grams) = (Rows::none(), Grams::default());
+    let scalar = scalar(&matrix, &rows, &grams);
+    let mut memory = Memory::new();
+    for (sigma, single) in [(1e-6, true), (10.0, true), (20.0, true), (1e5, false)] {
+        let system = System {
+            scalar: &scalar,
+            live: borrow(&live),
+            sigma,
+        };
+        let d = system.solve(&g, 1e-8, &mut memory).unwrap();
+        let error = residual(&system, &d, &g);
+        assert!(error < 1e-5, "{sigma}: {error}");
+        assert_eq!(memory.single, single, "{sigma}");
+        assert_eq!(memory.factor.is_some(), sigma > 1.0, "{sigma}");
     }
 }
