@@ -34,6 +34,8 @@ pub(crate) mod gram;
 pub(crate) mod group;
 mod scalar;
 mod system;
+#[cfg(test)]
+mod tests;
 
 use faer::Mat;
 use rayon::prelude::*;

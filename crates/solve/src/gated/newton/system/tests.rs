@@ -172,7 +172,7 @@ fn a_factor_serves_the_systems_after_its_own() {
 
 #[test]
 fn patience_ends_with_a_factor_and_single_precision_where_it_fails() {
-    let (matrix, live, g) = many(MANY);
+    let (matrix, live, g) = many(MANY + MANY / 2);
     let (rows, grams) = (Rows::none(), Grams::default());
     let scalar = scalar(&matrix, &rows, &grams);
     let mut memory = Memory::new();
@@ -187,5 +187,11 @@ fn patience_ends_with_a_factor_and_single_precision_where_it_fails() {
         assert!(error < 1e-5, "{sigma}: {error}");
         assert_eq!(memory.single, single, "{sigma}");
         assert_eq!(memory.factor.is_some(), sigma > 1.0, "{sigma}");
+        // The second large system is solved with the factor of the first.
+        assert_eq!(
+            memory.patience < 1.0,
+            sigma < 1.0 || sigma == 20.0,
+            "{sigma}"
+        );
     }
 }
