@@ -65,6 +65,27 @@ fn assert_close(a: f64, b: f64, relative: f64, name: &str) {
     assert!((a - b).abs() <= relative * b.abs(), "{name}: {a} {b}");
 }
 
+/// Where rounding allows no smaller gap, the solver says so after some rounds, and does not use up all it may.
+#[test]
+fn a_tolerance_below_rounding_ends_soon() {
+    let mut stalled = 0;
+    for (seed, kind) in all_kinds().into_iter().enumerate() {
+        let mut problem = random(kind, 40, 4, 40, 1.0, seed as u64);
+        problem.lambda = 0.003 * lambda_max(&problem).unwrap();
+        let options = SolveOptions {
+            tolerance: 1e-18,
+            max_iterations: 1000,
+        };
+        let solution = solve(&problem, &options, &[], &mut Quiet).unwrap();
+        let gap = solution.certificate.relative_duality_gap;
+        assert!(gap <= 1e-7, "{kind:?} {gap:e}");
+        assert!(solution.iterations < 100, "{}", solution.iterations);
+        assert_ne!(solution.status, Status::MaxIterations, "{kind:?}");
+        stalled += usize::from(solution.status == Status::Stalled);
+    }
+    assert!(stalled > 0);
+}
+
 #[test]
 fn every_kind_is_solved_to_a_certified_gap() {
     for (seed, kind) in all_kinds().into_iter().enumerate() {

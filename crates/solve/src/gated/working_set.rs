@@ -5,7 +5,8 @@
 //!     repeat
 //!         price all groups that are left:  ||P_{K_i} A_i' y||,  y the dual point of the last solve
 //!         gap <- objective(x) - dual value at the best multiple theta = s y
-//!         stop if the gap is small, at the residual too; polish if only there it is not
+//!         stop if the gap is small, at the residual too; polish if only there it is not, as long as that helps
+//!         stop if the gap has not fallen for long, as rounding allows no more; polished before
 //!         discard i if  ||P_{K_i} A_i' theta|| + sqrt(2 gap) ||A_i||_F < w                       (1)
 //!         working set <- live groups and the most violated ones
 //!         solve on the working set to a tenth of the gap
@@ -37,6 +38,12 @@ const JOIN: std::ops::RangeInclusive<usize> = 64..=512;
 const INNER: f64 = 0.1;
 /// Factor by which the residual is brought nearer to the dual point at a time.
 const POLISH: f64 = 1e-3;
+/// A gap that is nothing but rounding, relative to the objective.
+const ROUNDING: f64 = 1e-14;
+/// To what share the gap at the residual must fall for it to be polished once more.
+const HELPS: f64 = 0.5;
+/// Outer rounds in which the gap must have halved: rounding allows no more where it has not.
+const PATIENCE: usize = 20;
 /// Rounds of the Newton method in one working set.
 const ROUNDS: usize = 20;
 
@@ -90,6 +97,8 @@ pub(crate) fn solve(
     let mut state = State::new(scalar, warm);
     let mut rounds = Vec::new();
     let mut interrupted = false;
+    // The gap at the residual before it was polished.
+    let mut unpolished = f64::INFINITY;
     loop {
         let y = scalar.centred(&state.y);
         let prices = price(scalar, &mut left, &y);
@@ -101,14 +110,24 @@ pub(crate) fn solve(
         rounds.push(round);
         interrupted |= observe(round).is_break();
         let small = gap <= tolerance * objective;
-        let sound = small
-            && residual_gap(scalar, &mut left, &mut state, objective) <= tolerance * objective;
-        if sound || rounds.len() > limit || interrupted {
+        let tired = gap <= ROUNDING * objective || stalled(&rounds);
+        let worse = if small || tired {
+            residual_gap(scalar, &mut left, &mut state, objective)
+        } else {
+            f64::INFINITY
+        };
+        let solved = worse <= tolerance * objective;
+        if solved || rounds.len() > limit || interrupted {
             break;
         }
-        if small && state.polish(scalar, POLISH)? {
+        if worse < HELPS * unpolished && state.polish(scalar, POLISH)? {
+            unpolished = worse;
             continue;
         }
+        if tired {
+            break;
+        }
+        unpolished = f64::INFINITY;
         let radius = (2.0 * gap).sqrt();
         let mut kept = prices.iter().zip(&left).map(|(price, candidate)| {
             scale.abs() * price + radius * candidate.size >= scalar.weight
@@ -127,6 +146,15 @@ pub(crate) fn solve(
         rounds,
         interrupted,
     })
+}
+
+/// Whether the last rounds have not brought the gap down.
+fn stalled(rounds: &[Round]) -> bool {
+    let Some(before) = rounds.len().checked_sub(PATIENCE).filter(|k| *k > 0) else {
+        return false;
+    };
+    let least = |part: &[Round]| part.iter().map(|r| r.gap).fold(f64::INFINITY, f64::min);
+    least(&rounds[before..]) > 0.5 * least(&rounds[..before])
 }
 
 fn candidates(scalar: &Scalar<'_>, groups: &[Group]) -> Vec<Candidate> {

@@ -55,6 +55,10 @@ const HALVINGS: usize = 30;
 const ARMIJO: f64 = 1e-4;
 /// `delta` in the criterion of [`State::accuracy`].
 const DELTA: f64 = 0.3;
+/// The first [`State::care`].
+const CARE: f64 = 0.1;
+/// Factor on it where the gap no longer falls: with columns of very different lengths the dual point asks for more.
+const TIGHTER: f64 = 0.1;
 /// The first `sigma`, in units of `1 / ||X||_F^2`.
 const FIRST_SIGMA: f64 = 1000.0;
 /// The last: errors of the Newton systems grow with it.
@@ -76,6 +80,8 @@ pub(crate) struct State {
     limit: f64,
     /// Rows that last bound each group.
     pub(crate) hints: Vec<Vec<Active>>,
+    /// In units of the root of the gap to reach, the gradient of `phi` that is small enough.
+    care: f64,
     /// Newton steps so far.
     pub(crate) steps: usize,
     /// What earlier Newton systems left.
@@ -124,6 +130,7 @@ impl State {
             y,
             sigma: FIRST_SIGMA / square,
             limit: LAST_SIGMA / square,
+            care: CARE,
             steps: 0,
             memory: Memory::new(),
             centre: None,
@@ -178,12 +185,13 @@ impl State {
             if best.0 - best.1 <= target || stalled >= 3 {
                 break;
             }
-            let point = self.minimise_phi(scalar, DELTA, 0.1 * target.sqrt())?;
+            let point = self.minimise_phi(scalar, DELTA, self.care * target.sqrt())?;
             self.accept(point);
             let values = self.values(scalar);
             stalled = if values.0 - values.1 < 0.9 * (best.0 - best.1) {
                 0
             } else {
+                self.care *= TIGHTER;
                 stalled + 1
             };
             best = values;
