@@ -19,6 +19,7 @@
 //! safe screening rules for sparsity enforcing penalties*, JMLR 2017; M. Massias, A. Gramfort, J. Salmon,
 //! *Celer: a fast solver for the Lasso with dual extrapolation*, ICML 2018 (working sets).
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use faer::Mat;
@@ -201,16 +202,19 @@ fn price(scalar: &Scalar<'_>, left: &mut [Candidate], y: &[f64]) -> Vec<f64> {
 }
 
 /// The candidates outside the working set with the largest prices above `w`: as many as the working set
-/// has live groups, or as [`JOIN`] says.
+/// has live groups, or as [`JOIN`] says. Where there are no more than that at all, every one that is not live.
 fn most_violated(
     scalar: &Scalar<'_>,
     state: &State,
     left: &[Candidate],
     prices: &[f64],
 ) -> Vec<(Group, Vec<Active>)> {
-    let inside: std::collections::HashSet<Group> = state.groups.iter().copied().collect();
+    let all = left.len() <= *JOIN.start();
+    let stays = |k: usize| !all || state.is_live(k);
+    let inside = (0..state.groups.len()).filter(|k| stays(*k));
+    let inside: HashSet<Group> = inside.map(|k| state.groups[k]).collect();
     let mut violated: Vec<usize> = (0..left.len())
-        .filter(|k| prices[*k] > scalar.weight && !inside.contains(&left[*k].group))
+        .filter(|k| (all || prices[*k] > scalar.weight) && !inside.contains(&left[*k].group))
         .collect();
     violated.sort_by(|a, b| prices[*b].total_cmp(&prices[*a]).then(a.cmp(b)));
     let entries = (scalar.matrix.samples() * scalar.matrix.features()).max(1);

@@ -155,7 +155,8 @@ impl State {
         self.centre = None;
     }
 
-    fn is_live(&self, k: usize) -> bool {
+    /// Whether a group is not zero.
+    pub(crate) fn is_live(&self, k: usize) -> bool {
         self.x.col_as_slice(k).iter().any(|x| *x != 0.0)
     }
 
