@@ -65,6 +65,23 @@ fn assert_close(a: f64, b: f64, relative: f64, name: &str) {
     assert!((a - b).abs() <= relative * b.abs(), "{name}: {a} {b}");
 }
 
+/// The Newton systems' rounding would spoil the residual of these, were `sigma` not made smaller.
+#[test]
+fn the_residual_becomes_as_good_a_dual_point_as_the_solvers() {
+    let options = SolveOptions {
+        tolerance: 1e-10,
+        max_iterations: 200,
+    };
+    for (which, seed) in [(12, 8012), (11, 10_011), (12, 19_012), (10, 42_010), (8, 52_008)] {
+        let mut problem = random(all_kinds()[which], 40, 4, 40, 1.0, seed);
+        problem.lambda = 0.003 * lambda_max(&problem).unwrap();
+        let solution = solve(&problem, &options, &[], &mut Quiet).unwrap();
+        let c = solution.certificate;
+        assert!(c.relative_duality_gap <= 1e-10, "{seed} {c:?}");
+        assert_eq!(solution.status, Status::Converged, "{seed} {c:?}");
+    }
+}
+
 /// Where rounding allows no smaller gap, the solver says so after some rounds, and does not use up all it may.
 #[test]
 fn a_tolerance_below_rounding_ends_soon() {

@@ -5,8 +5,9 @@
 //!     repeat
 //!         price all groups that are left:  ||P_{K_i} A_i' y||,  y the dual point of the last solve
 //!         gap <- objective(x) - dual value at the best multiple theta = s y
-//!         stop if the gap is small, at the residual too; polish if only there it is not, as long as that helps
-//!         stop if the gap has not fallen for long, as rounding allows no more; polished before
+//!         stop if the gap is small, at the residual too
+//!         if only there it is not: polish as long as that helps, then some times with a smaller sigma
+//!         stop if the gap has not fallen for long, as rounding allows no more
 //!         discard i if  ||P_{K_i} A_i' theta|| + sqrt(2 gap) ||A_i||_F < w                       (1)
 //!         working set <- live groups and the most violated ones
 //!         solve on the working set to a tenth of the gap
@@ -125,10 +126,13 @@ pub(crate) fn solve(
             unpolished = worse;
             continue;
         }
+        unpolished = f64::INFINITY;
+        if worse.is_finite() && state.soften(scalar, POLISH)? {
+            continue;
+        }
         if tired {
             break;
         }
-        unpolished = f64::INFINITY;
         let radius = (2.0 * gap).sqrt();
         let mut kept = prices.iter().zip(&left).map(|(price, candidate)| {
             scale.abs() * price + radius * candidate.size >= scalar.weight

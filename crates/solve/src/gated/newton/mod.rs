@@ -63,6 +63,9 @@ const TIGHTER: f64 = 0.1;
 const FIRST_SIGMA: f64 = 1000.0;
 /// The last: errors of the Newton systems grow with it.
 const LAST_SIGMA: f64 = 1e8;
+/// Factor on it where they spoil the residual, and how often.
+const SOFTER: f64 = 0.1;
+const SOFTENINGS: usize = 4;
 /// Factor by which `sigma` grows from one `phi` to the next.
 const GROWTH: f64 = 5.0;
 
@@ -75,9 +78,11 @@ pub(crate) struct State {
     pub(crate) b: f64,
     /// `y`, length `n`.
     pub(crate) y: Vec<f64>,
-    pub(crate) sigma: f64,
+    sigma: f64,
     /// The largest `sigma` that rounding allows.
     limit: f64,
+    /// How often it was made smaller.
+    softened: usize,
     /// Rows that last bound each group.
     pub(crate) hints: Vec<Vec<Active>>,
     /// In units of the root of the gap to reach, the gradient of `phi` that is small enough.
@@ -130,6 +135,7 @@ impl State {
             y,
             sigma: FIRST_SIGMA / square,
             limit: LAST_SIGMA / square,
+            softened: 0,
             care: CARE,
             steps: 0,
             memory: Memory::new(),
@@ -214,6 +220,20 @@ impl State {
         let point = self.minimise_phi(scalar, 0.0, factor * norm(&now.gradient))?;
         self.accept(point);
         Ok(self.steps > steps)
+    }
+
+    /// Takes a proximal step from `x` with a smaller `sigma`, and no larger one from now on: less of the Newton systems'
+    /// rounding then reaches the residual. Returns whether `sigma` could be smaller.
+    pub(crate) fn soften(&mut self, scalar: &Scalar<'_>, factor: f64) -> Result<bool, SolveError> {
+        if self.softened == SOFTENINGS {
+            return Ok(false);
+        }
+        self.softened += 1;
+        self.limit *= SOFTER;
+        self.sigma = self.sigma.min(self.limit);
+        self.centre = None;
+        self.polish(scalar, factor)?;
+        Ok(true)
     }
 
     fn accept(&mut self, point: Point) {
