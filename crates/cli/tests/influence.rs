@@ -216,6 +216,10 @@ fn ranks_find_what_was_planted() {
     let (unsure, variances) = rank("uncertainty", &[]);
     assert!(array(&unsure).len() == 9 && variances.iter().all(|v| *v > 0.0));
     assert!(unsure[0].get("class").is_none());
+    let (fast, _) = rank("mislabel", &["--fast"]);
+    assert_eq!(fast[0]["sample"], "train/red/flipped.png");
+    assert!(suspects[0]["exact"] == true && fast[0]["exact"] == false);
+    assert!(suspects[0]["residual"].as_f64().unwrap() < 1e-6);
     let table = text(
         &place
             .run(&["rank", "m.safetensors", "photos", "--by=mislabel"])

@@ -85,8 +85,10 @@ Examples:
   convextune rank flowers.safetensors photos/ --by informativeness --json
   convextune rank flowers.safetensors unlabelled/ --by uncertainty --top 50
 
-FOLDER is the one that the model was fitted on; for `uncertainty` any folder of images. All scores are \
-exact. The largest comes first.")]
+FOLDER is the one that the model was fitted on; for `uncertainty` any folder of images. The largest comes \
+first. Scores are exact up to 12,000 training images (fewer where classes share the weights), and for \
+--method lqf-fc with any number. Beyond that, with --keep-f0 and with --fast the gradients of the \
+pictures are made short (a sketch), and scores are approximate; how rough is printed.")]
 pub struct RankArgs {
     /// A model that `convextune fit` wrote
     pub model: PathBuf,
@@ -98,6 +100,9 @@ pub struct RankArgs {
     /// Show the first K only [default: all]
     #[arg(long, value_name = "K", value_parser = count::<1_000_000_000>)]
     pub top: Option<usize>,
+    /// Approximate scores by sketched gradients, for many thousand training images
+    #[arg(long)]
+    pub fast: bool,
     /// For `uncertainty`: the folder that the model was fitted on, if it is no longer where it was
     #[arg(long, value_name = "FOLDER")]
     pub photos: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use convextune::influence::Posterior;
+use convextune::influence::{Ranker, Suspicion, quadratic_model};
 use convextune::job::ReadOptions;
 use convextune::progress::Reporter;
 use convextune_model::images::{ImageFolder, ImagesError, Item, list_images};
@@ -21,6 +21,8 @@ use crate::table::{columns, number};
 struct Ranked {
     sample: String,
     score: f64,
+    exact: bool,
+    residual: f64,
     /// Its label, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<String>,
@@ -49,28 +51,25 @@ pub fn run(args: &RankArgs) -> Result<()> {
         folder,
         cache_memory: args.read.cache_memory,
     };
-    let posterior = Posterior::load(&args.model, &read, &reporter)?;
+    let ranker = Ranker::of(quadratic_model(&args.model)?, args.fast, &read, &reporter)?;
     if args.by != By::Duplicates && args.by != By::Uncertainty {
-        note_seen(posterior.trained(), &reporter);
+        note_seen(ranker.trained(), &reporter);
     }
     let mut ranked = match args.by {
-        By::Informativeness => informativeness(&posterior, args, &reporter)?,
+        By::Informativeness => informativeness(&ranker, args, &reporter)?,
         By::LeaveOneOut => {
-            let unit = posterior.model().header.options.alpha.powi(2);
-            let errors = posterior.dual().leave_one_out_errors();
-            of_training(&posterior, errors.into_iter().map(|e| (e / unit, None)))
+            let errors = ranker.leave_one_out_errors().into_iter();
+            of_training(&ranker, errors.map(|e| (e / unit(&ranker), None)))
         }
-        By::Mislabel => mislabel(&posterior),
+        By::Mislabel => mislabel(&ranker),
         By::Duplicates => {
-            let name = |i: usize| posterior.items()[i].name.clone();
-            let nearest = posterior.dual().nearest().into_iter();
-            of_training(
-                &posterior,
-                nearest.map(|n| (n.cosine, Some(name(n.sample)))),
-            )
+            let name = |i: usize| ranker.trained().items()[i].name.clone();
+            let nearest = ranker.nearest(&reporter).into_iter();
+            of_training(&ranker, nearest.map(|n| (n.cosine, Some(name(n.sample)))))
         }
-        By::Uncertainty => uncertainty(&posterior, to_order, args, &reporter)?,
+        By::Uncertainty => uncertainty(&ranker, to_order, args, &reporter)?,
     };
+    note_trust(&ranker, &reporter);
     reporter.finish();
     ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
     ranked.truncate(args.top.unwrap_or(usize::MAX));
@@ -81,16 +80,35 @@ pub fn run(args: &RankArgs) -> Result<()> {
     }
 }
 
+/// The square of the targets' scale, in which squared changes and errors are told.
+fn unit(ranker: &Ranker) -> f64 {
+    ranker.trained().model().header.options.alpha.powi(2)
+}
+
+/// Says how rough scores are that are approximate.
+fn note_trust(ranker: &Ranker, reporter: &Terminal) {
+    let trust = ranker.trust();
+    if !trust.exact {
+        reporter.note(&format!(
+            "scores are approximate: by gradients made short, whose own fit has outputs within {:.1} % of the model's",
+            100.0 * trust.residual
+        ));
+    }
+}
+
 /// Scores of the training images, in their order.
 fn of_training(
-    posterior: &Posterior,
+    ranker: &Ranker,
     scores: impl Iterator<Item = (f64, Option<String>)>,
 ) -> Vec<Ranked> {
-    let classes = &posterior.model().header.classes;
-    let items = posterior.items().iter().zip(scores);
+    let (trained, trust) = (ranker.trained(), ranker.trust());
+    let classes = &trained.model().header.classes;
+    let items = trained.items().iter().zip(scores);
     let ranked = |(item, (score, other)): (&Item, _)| Ranked {
         sample: item.name.clone(),
         score,
+        exact: trust.exact,
+        residual: trust.residual,
         class: Some(classes[item.label].clone()),
         other,
     };
@@ -98,24 +116,15 @@ fn of_training(
 }
 
 /// F-SI over the held-out images; over the other training images where nothing was held out.
-fn informativeness(
-    posterior: &Posterior,
-    args: &RankArgs,
-    reporter: &Terminal,
-) -> Result<Vec<Ranked>> {
-    let dual = posterior.dual();
-    let mut scores = vec![0.0; dual.samples()];
+fn informativeness(ranker: &Ranker, args: &RankArgs, reporter: &Terminal) -> Result<Vec<Ranked>> {
+    let trained = ranker.trained();
+    let mut scores = vec![0.0; trained.items().len()];
     let mut asked = 0;
-    for part in posterior
-        .trained()
-        .held_out()
-        .chunks(posterior.most_queries())
-    {
-        let opened = open(posterior.model(), part.to_vec(), args.read, reporter)?;
-        let queries = posterior.queries(&opened.samples, reporter)?;
+    for part in trained.held_out().chunks(ranker.most_queries()) {
+        let opened = open(trained.model(), part.to_vec(), args.read, reporter)?;
+        let told = ranker.informativeness(&opened.samples, reporter)?;
         note_skipped(&opened.skipped, reporter);
         let n = opened.items.len();
-        let told = dual.informativeness(&queries).into_iter();
         scores
             .iter_mut()
             .zip(told)
@@ -126,41 +135,43 @@ fn informativeness(
         reporter.note(
             "no images were held out of the fit; the change is that of the other training images",
         );
-        (scores, asked) = (dual.informativeness_among(), 1);
+        (scores, asked) = (ranker.informativeness_among(reporter), 1);
     }
-    let unit = asked as f64 * posterior.model().header.options.alpha.powi(2);
+    let unit = asked as f64 * unit(ranker);
     Ok(of_training(
-        posterior,
+        ranker,
         scores.into_iter().map(|s| (s / unit, None)),
     ))
 }
 
-fn mislabel(posterior: &Posterior) -> Vec<Ranked> {
-    let header = &posterior.model().header;
-    let suspicions = posterior.dual().suspicions(posterior.labels()).into_iter();
-    let score = |s: convextune::influence::Suspicion| {
+fn mislabel(ranker: &Ranker) -> Vec<Ranked> {
+    let header = &ranker.trained().model().header;
+    let score = |s: Suspicion| {
         let other = header.classes[s.class].clone();
         (s.surprise, Some(other))
     };
-    of_training(posterior, suspicions.map(score))
+    of_training(ranker, ranker.suspicions().into_iter().map(score))
 }
 
 /// Posterior variance of images without labels.
 fn uncertainty(
-    posterior: &Posterior,
+    ranker: &Ranker,
     items: Vec<Item>,
     args: &RankArgs,
     reporter: &Terminal,
 ) -> Result<Vec<Ranked>> {
+    let (model, trust) = (ranker.trained().model(), ranker.trust());
     let mut ranked = Vec::with_capacity(items.len());
-    for part in items.chunks(posterior.most_queries()) {
-        let opened = open(posterior.model(), part.to_vec(), args.read, reporter)?;
-        let queries = posterior.queries(&opened.samples, reporter)?;
+    for part in items.chunks(ranker.most_queries()) {
+        let opened = open(model, part.to_vec(), args.read, reporter)?;
+        let variances = ranker.variances(&opened.samples, reporter)?;
         note_skipped(&opened.skipped, reporter);
-        let images = opened.items.into_iter().zip(queries.variances());
+        let images = opened.items.into_iter().zip(variances);
         ranked.extend(images.map(|(item, score)| Ranked {
             sample: item.name,
             score,
+            exact: trust.exact,
+            residual: trust.residual,
             class: None,
             other: None,
         }));

@@ -8,9 +8,8 @@ use convextune_solve::quadratic::PcgOptions;
 use super::curved::{Curved, Directions};
 use super::linearised::Setting;
 use super::trained::Trained;
-use super::{Posterior, check_size};
+use super::{Posterior, check_size, fit_residuals};
 use crate::error::Error;
-use crate::finetune::features::targets;
 use crate::finetune::predicted;
 use crate::job::ReadOptions;
 use crate::linearize::CurvatureOptions;
@@ -223,9 +222,7 @@ impl CurvedPosterior {
         let setting = Setting::of(&model)?;
         let (trained, samples) = Trained::find(model, options, reporter)?;
         let (model, labels) = (trained.model(), trained.labels());
-        reporter.stage("outputs", labels.len() as u64);
-        let outputs = model.outputs(&samples, reporter)?;
-        let residuals = targets(labels, setting.classes, setting.alpha) - outputs;
+        let residuals = fit_residuals(model, &setting, labels, &samples, reporter)?;
         let how = Approximation::how(approximation, model.header.options.seed);
         let curved = Curved::new(&setting, samples, residuals, how, reporter)?;
         Ok(Self {

@@ -181,6 +181,12 @@ impl Linearised {
         Ok(shapes.last().map_or(0, Shape::image_len))
     }
 
+    /// d: what the head reads, where it has one row.
+    pub(super) fn features(&self) -> usize {
+        let head = self.suffix.graph().output();
+        self.suffix.node_weights(head).parameters.len()
+    }
+
     /// Runs `f` on the linearisation over the training samples, one copy of the weights.
     ///
     /// # Errors

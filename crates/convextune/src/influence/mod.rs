@@ -4,7 +4,8 @@
 //! a group out, and its effect on every output, come in closed form from one matrix: no fit is done
 //! again and nothing is approximated ([`dual`]). [`Posterior`] joins that algebra to a model file and
 //! its training images, which it finds again and checks to the byte ([`Trained`]). Where there are too many
-//! images for the matrix, or an approximation will do, products with the Jacobian take its place ([`Curved`]).
+//! images for the matrix, or an approximation will do, products with the Jacobian take its place ([`Curved`]), and to
+//! rank all images rows of the Jacobian made short ([`Short`]).
 //!
 //! The head matters. One that has not seen the labels ([`HeadInit::Common`], [`HeadInit::Random`],
 //! and the head of `lqf-fc`, which starts at zero) makes the answers those of a model fitted anew; one
@@ -19,7 +20,9 @@ pub mod dual;
 mod explanation;
 mod linearised;
 mod queries;
+mod ranker;
 mod scores;
+mod short;
 #[cfg(test)]
 mod tests;
 mod trained;
@@ -27,7 +30,7 @@ mod trained;
 use std::path::Path;
 
 use convextune_model::images::Item;
-use convextune_solve::faer::Mat;
+use convextune_solve::faer::{Mat, MatRef};
 
 use crate::error::Error;
 use crate::finetune::features::targets;
@@ -44,7 +47,9 @@ use linearised::check_quadratic;
 pub(crate) use linearised::head_has_seen_labels;
 pub use linearised::{Linearised, Setting, check_unconstrained};
 pub use queries::{Joint, Queries};
+pub use ranker::{Ranker, ShortPosterior, Trust};
 pub use scores::{Nearest, Suspicion};
+pub use short::Short;
 pub use trained::Trained;
 
 /// Entries of a matrix between training images and queries, at most.
@@ -58,18 +63,6 @@ pub struct Posterior {
 }
 
 impl Posterior {
-    /// Reads a model file, finds its training images again, and factorises.
-    ///
-    /// # Errors
-    /// As [`quadratic_model`] and [`Self::of`].
-    pub fn load(
-        path: &Path,
-        options: &ReadOptions,
-        reporter: &dyn Reporter,
-    ) -> Result<Self, Error> {
-        Self::of(quadratic_model(path)?, options, reporter)
-    }
-
     /// Finds the training images of `model` again, and factorises.
     ///
     /// # Errors
@@ -79,7 +72,7 @@ impl Posterior {
         let setting = Setting::of(&model)?;
         if setting.keep_f0 {
             return Err(Error::Usage(
-                "the model was fitted with --keep-f0, and what the network itself says is not ranked; \
+                "the model was fitted with --keep-f0, and the closed form does not cover what the network itself says; \
                  `convextune explain` takes such a model, or fit without it"
                     .into(),
             ));
@@ -186,17 +179,42 @@ pub fn posterior(
     reporter: &dyn Reporter,
 ) -> Result<(Linearised, Dual), Error> {
     let linearised = Linearised::new(setting, samples, reporter)?;
-    let (classes, q) = (setting.classes, linearised.rows()?);
-    let mut t = targets(labels, classes, setting.alpha);
-    if setting.keep_f0 {
-        let f0 = linearised.f0(reporter)?;
-        t = Mat::from_fn(t.nrows(), classes, |i, c| t[(i, c)] - f0[i * classes + c]);
-    }
-    let p = classes / q;
+    let q = linearised.rows()?;
+    let t = fit_targets(setting, labels, &linearised, reporter)?;
+    let p = setting.classes / q;
     let by_row = Mat::from_fn(labels.len() * q, p, |r, c| t[(r / q, (r % q) * p + c)]);
     let kernel = linearised.kernel(reporter)?;
     let dual = Dual::new(kernel, q, by_row, setting.lambda)?;
     Ok((linearised, dual))
+}
+
+/// What the linear part of a fit is fitted to, `N x C`: the targets, less the network's own outputs where those are
+/// kept.
+fn fit_targets(
+    setting: &Setting,
+    labels: &[usize],
+    linearised: &Linearised,
+    reporter: &dyn Reporter,
+) -> Result<Mat<f64>, Error> {
+    let t = targets(labels, setting.classes, setting.alpha);
+    if !setting.keep_f0 {
+        return Ok(t);
+    }
+    let f0 = linearised.f0(reporter)?;
+    Ok(t - MatRef::from_row_major_slice(&f0, labels.len(), setting.classes))
+}
+
+/// `t - f` of a fitted model at its training samples, `N x C`.
+fn fit_residuals(
+    model: &Model,
+    setting: &Setting,
+    labels: &[usize],
+    samples: &Samples,
+    reporter: &dyn Reporter,
+) -> Result<Mat<f64>, Error> {
+    reporter.stage("outputs", labels.len() as u64);
+    let outputs = model.outputs(samples, reporter)?;
+    Ok(targets(labels, setting.classes, setting.alpha) - outputs)
 }
 
 /// That the kernel's matrices can be held: the limits of the fit's own closed form.

@@ -89,19 +89,7 @@ impl Dual {
 
     /// For labels of the samples, what the fit without each of them thinks of its label.
     pub fn suspicions(&self, labels: &[usize]) -> Vec<Suspicion> {
-        let f = self.leave_one_out();
-        let t = sharpness(&f, labels);
-        let suspicion = |(i, label): (usize, &usize)| {
-            let others = (0..f.ncols()).filter(|c| c != label);
-            let best = others.max_by(|a, b| f[(i, *a)].total_cmp(&f[(i, *b)]));
-            let class = best.unwrap_or(*label);
-            Suspicion {
-                surprise: probabilities(&f, i, t).1 - t * f[(i, *label)],
-                margin: f[(i, class)] - f[(i, *label)],
-                class,
-            }
-        };
-        labels.iter().enumerate().map(suspicion).collect()
+        suspicions(&self.leave_one_out(), labels)
     }
 
     /// For every sample the one nearest to it by the cosine of the centred kernel, its classes
@@ -138,6 +126,22 @@ impl Queries {
         let mean = |i: usize| (0..q).map(|c| self.covariance[(c, i * q + c)]).sum::<f64>();
         (0..n).map(|i| mean(i) / q as f64).collect()
     }
+}
+
+/// What the fits without each sample, whose outputs at it are the rows of `f`, think of its label.
+pub(super) fn suspicions(f: &Mat<f64>, labels: &[usize]) -> Vec<Suspicion> {
+    let t = sharpness(f, labels);
+    let suspicion = |(i, label): (usize, &usize)| {
+        let others = (0..f.ncols()).filter(|c| c != label);
+        let best = others.max_by(|a, b| f[(i, *a)].total_cmp(&f[(i, *b)]));
+        let class = best.unwrap_or(*label);
+        Suspicion {
+            surprise: probabilities(f, i, t).1 - t * f[(i, *label)],
+            margin: f[(i, class)] - f[(i, *label)],
+            class,
+        }
+    };
+    labels.iter().enumerate().map(suspicion).collect()
 }
 
 /// `p_i` of (1) and `log sum_k exp(t f_i[k])`.
@@ -178,6 +182,6 @@ fn sharpness(f: &Mat<f64>, labels: &[usize]) -> f64 {
 }
 
 /// Squared lengths of the rows.
-fn norms(m: &Mat<f64>) -> Vec<f64> {
+pub(super) fn norms(m: &Mat<f64>) -> Vec<f64> {
     m.row_iter().map(|row| row.squared_norm_l2()).collect()
 }

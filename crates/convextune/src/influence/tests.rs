@@ -2,6 +2,7 @@
 
 mod curved;
 mod refit;
+mod short;
 
 use convextune_model::graph::Network;
 use convextune_solve::LinearOperator;
