@@ -167,7 +167,9 @@ impl Problem<'_, '_> {
         let form = match method {
             SpectrumMethod::Exact => true,
             SpectrumMethod::Lanczos => false,
-            SpectrumMethod::Auto => plan(&sizes(self.lin), &unasked).solver == SolverChoice::Dual,
+            SpectrumMethod::Auto => {
+                plan(&sizes(self.lin, self.part.copies), &unasked).solver == SolverChoice::Dual
+            }
         };
         let kernel = || self.part.kernel(self.lin, self.reporter);
         form.then(kernel).transpose()
@@ -229,7 +231,7 @@ impl Problem<'_, '_> {
         precondition: PreconditionerChoice,
         system: impl Fn(System) -> &'s dyn SymmetricOperator,
     ) -> Result<Option<Preconditioned>, Error> {
-        let whole = plan(&sizes(self.lin), self.options);
+        let whole = plan(&sizes(self.lin, self.part.copies), self.options);
         let choice = Plan {
             solver: SolverChoice::Pcg,
             precondition,

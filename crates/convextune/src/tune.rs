@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::finetune::{
-    BackboneWeight, Checkpoints, FitOptions, GRID, LARGEST_COMMON, LARGEST_KERNEL, LambdaSource,
-    Method, SolverChoice, WeightDecay, honest_samples,
+    BackboneWeight, Checkpoints, FitOptions, GRID, LambdaSource, Method, SolverChoice, WeightDecay,
+    honest_samples, largest_kernel,
 };
 use crate::job::Job;
 use crate::model_file::Model;
@@ -96,13 +96,9 @@ pub fn tune_weight_decay(
         reporter,
     };
     let rows = job.train().len() * lin.outputs();
-    let largest = if part.copies > 1 {
-        LARGEST_COMMON
-    } else {
-        LARGEST_KERNEL
-    };
     let by_fit = model.header.report.plan;
     let formed = by_fit.is_none_or(|plan| plan.solver == SolverChoice::Dual);
+    let largest = largest_kernel(part.copies > 1, formed);
     match criterion {
         Criterion::LeaveOneOut if rows > largest => Err(Error::Usage(format!(
             "the exact leave-one-out error needs a kernel of {rows} rows, and this program forms {largest} \

@@ -72,7 +72,13 @@ fn the_residual_becomes_as_good_a_dual_point_as_the_solvers() {
         tolerance: 1e-10,
         max_iterations: 200,
     };
-    for (which, seed) in [(12, 8012), (11, 10_011), (12, 19_012), (10, 42_010), (8, 52_008)] {
+    for (which, seed) in [
+        (12, 8012),
+        (11, 10_011),
+        (12, 19_012),
+        (10, 42_010),
+        (8, 52_008),
+    ] {
         let mut problem = random(all_kinds()[which], 40, 4, 40, 1.0, seed);
         problem.lambda = 0.003 * lambda_max(&problem).unwrap();
         let solution = solve(&problem, &options, &[], &mut Quiet).unwrap();

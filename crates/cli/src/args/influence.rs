@@ -21,9 +21,9 @@ pushed it down. An effect is the score less the score that the model has when it
 that image: exact, not an estimate, unless you ask for --fast. The model must be of the methods lqf or \
 lqf-fc.
 
-With more than 12,000 training images (fewer where classes share the weights), with --keep-f0 and with \
---fast, effects are computed for four times as many images as are shown, those whose weight and residual \
-are largest.")]
+With more training images than the fit formed a kernel of (12,000 or what memory holds, fewer where \
+classes share the weights), with --keep-f0 and with --fast, effects are computed for four times as many \
+images as are shown, those whose weight and residual are largest.")]
 pub struct ExplainArgs {
     /// A model that `convextune fit` wrote
     pub model: PathBuf,
@@ -86,9 +86,10 @@ Examples:
   convextune rank flowers.safetensors unlabelled/ --by uncertainty --top 50
 
 FOLDER is the one that the model was fitted on; for `uncertainty` any folder of images. The largest comes \
-first. Scores are exact up to 12,000 training images (fewer where classes share the weights), and for \
---method lqf-fc with any number. Beyond that, with --keep-f0 and with --fast the gradients of the \
-pictures are made short (a sketch), and scores are approximate; how rough is printed.")]
+first. Scores are exact for as many training images as the fit formed a kernel of (12,000 or what memory \
+holds, fewer where classes share the weights), and for --method lqf-fc with any number. Beyond that, with \
+--keep-f0 and with --fast the gradients of the pictures are made short (a sketch), and scores are \
+approximate; how rough is printed.")]
 pub struct RankArgs {
     /// A model that `convextune fit` wrote
     pub model: PathBuf,

@@ -37,6 +37,7 @@ fn setting(copies: usize, keep_f0: bool) -> Setting {
         lambda: LAMBDA,
         scale: SCALE,
         batch: 4,
+        largest_kernel: 1000,
     }
 }
 

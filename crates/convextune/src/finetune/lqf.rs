@@ -15,7 +15,7 @@ use super::features::{Features, targets};
 use super::head::initial_head;
 use super::head_only::error_rate;
 use super::options::{FitOptions, HeadInit};
-use super::plan::{KERNEL_BYTES, Plan, Sizes, multiply_adds, plan};
+use super::plan::{KERNEL_BYTES, Plan, Sizes, largest_kernel, multiply_adds, plan};
 use super::prepared::{Statistics, statistics};
 use super::prior::{LambdaSource, Prior, choose, iterations};
 use crate::error::Error;
@@ -336,7 +336,7 @@ fn decide(
             prior_cost: 0.0,
         });
     }
-    let sizes = sizes(lin);
+    let sizes = sizes(lin, options.copies(data.classes));
     let mut plan = plan(&sizes, options);
     let mut computed = statistics(lin, &plan, options, reporter)?;
     let with_statistics = spent();
@@ -368,15 +368,17 @@ pub(crate) fn cost(work: Work) -> f64 {
     work.passes + 2.0 * (work.jvps + work.vjps) as f64
 }
 
-/// What the plan depends on.
-pub(crate) fn sizes(lin: &Linearization<'_>) -> Sizes {
+/// What the plan depends on, with so many copies of the weights of `lin`.
+pub(crate) fn sizes(lin: &Linearization<'_>, copies: usize) -> Sizes {
     let forward = multiply_adds(lin.network().graph(), lin.samples().shape()).max(1.0);
     Sizes {
         samples: lin.samples().len(),
         classes: lin.outputs(),
+        copies,
         weights: lin.cols(),
         forward,
         kernel_runs: lin.kernel_passes(KERNEL_BYTES),
+        largest_kernel: largest_kernel(copies > 1, true),
     }
 }
 

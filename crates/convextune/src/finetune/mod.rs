@@ -7,6 +7,7 @@ pub mod features;
 pub mod head;
 mod head_only;
 mod lqf;
+mod memory;
 mod options;
 mod plan;
 mod prepared;
@@ -20,7 +21,7 @@ pub(crate) use lqf::{cost, first_trainable, sizes, split_frozen};
 pub use options::{
     BackboneWeight, FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay,
 };
-pub(crate) use plan::{KERNEL_BYTES, LARGEST_COMMON, LARGEST_KERNEL};
+pub(crate) use plan::{KERNEL_BYTES, formed_kernel, largest_kernel};
 pub use plan::{Plan, Sizes, multiply_adds, plan};
 pub use prepared::System;
 pub(crate) use prepared::{Prepared, Statistics, statistics};

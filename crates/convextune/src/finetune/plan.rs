@@ -4,17 +4,18 @@
 //! tangent costs two more units and so does an adjoint (two products a layer each), hence
 //!
 //! ```text
-//! one iteration (dual: VJP pass, JVP pass)       (1 + 2) + (1 + 2)           = 6
+//! one iteration (dual: VJP pass, JVP pass)       (1 + 2 c) + (1 + 2 c)
 //! features alone                                 1
 //! sketch with k buckets                          1 + 2 C  (C backward passes)
 //!   + Gram matrix of the sketch                  (NC)^2 k / (2 N F)   or     NC k^2 / (2 N F)
 //! dual kernel in R runs                          R (1 + 2 C)  +  (NC)^2 D / (2 N F)
 //! ```
 //!
-//! F is the number of multiply-adds of one sample's forward pass. The decision falls in two steps.
-//! Before the prior is known: the exact kernel, if that is cheapest, and always where every class has
-//! a copy of the weights ([`HeadInit::Common`]) and N <= 12,000, since it is `N x N` then; the sketch, if the choice of
-//! the prior will sketch all rows anyway; otherwise open. Afterwards, an open choice is settled by
+//! F is the number of multiply-adds of one sample's forward pass, c that of the weights' copies: where every class has
+//! one ([`HeadInit::Common`]), kernel and sketch are those of one copy, and C is 1 above. The decision falls in two steps.
+//! Before the prior is known: the exact kernel, if that is cheapest and memory holds it, and always where every class has
+//! a copy and N <= 12,000, since it is `N x N` then; the sketch, if the choice of the prior will sketch all rows anyway;
+//! otherwise open. Afterwards, an open choice is settled by
 //! iterations: those without preconditioner and with the features' are counted on the part of the
 //! kernel that chose the prior ([`convextune_solve::quadratic::dual_iterations`]) and grow with the
 //! square root of the rows (the largest eigenvalue grows with them, Lambda does not); those with a
@@ -32,6 +33,7 @@ use convextune_model::tensor::Shape;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::is_whole;
+use super::memory::rows_held;
 use super::options::{FitOptions, HeadInit, PreconditionerChoice, SolverChoice};
 
 /// Bytes that the sketch Z may take; its preconditioner takes up to as much again.
@@ -40,10 +42,10 @@ const SKETCH_BYTES: usize = 3 << 30;
 const SKETCH_SIZES: [usize; 7] = [512, 1024, 2048, 4096, 8192, 16_384, 32_768];
 /// Bytes of Jacobian rows that the dual kernel stores at a time.
 pub(crate) const KERNEL_BYTES: usize = 2 << 30;
-/// Samples up to which the one kernel of all classes is formed: several such matrices are held.
-pub(crate) const LARGEST_COMMON: usize = 12_000;
-/// Rows NC up to which an `NC x NC` matrix is formed.
-pub(crate) const LARGEST_KERNEL: usize = 20_000;
+/// Samples up to which the one kernel of all classes is formed whatever it costs: several such matrices are held.
+const LARGEST_COMMON: usize = 12_000;
+/// Rows NC up to which an `NC x NC` matrix is formed where classes share the weights.
+const LARGEST_SHARED: usize = 20_000;
 
 /// The sizes that decide.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,12 +54,32 @@ pub struct Sizes {
     pub samples: usize,
     /// C, outputs of the network: 1 where every class has a copy of the weights.
     pub classes: usize,
-    /// D.
+    /// Copies of the trained weights, one for every class or one for all.
+    pub copies: usize,
+    /// D, of one copy.
     pub weights: usize,
     /// F, multiply-adds of one sample's forward pass.
     pub forward: f64,
     /// Runs in which the dual kernel would be computed.
     pub kernel_runs: usize,
+    /// Rows of the largest kernel that is formed.
+    pub largest_kernel: usize,
+}
+
+/// Rows of the largest kernel that is formed, with or without a copy of the weights for every class: as many as this
+/// machine holds where that is `cheap`, beside other ways.
+pub(crate) fn largest_kernel(copies: bool, cheap: bool) -> usize {
+    let held = if cheap { rows_held() } else { 0 };
+    held.max(if copies {
+        LARGEST_COMMON
+    } else {
+        LARGEST_SHARED
+    })
+}
+
+/// Whether a model's fit formed the kernel of all samples.
+pub(crate) fn formed_kernel(plan: Option<&Plan>) -> bool {
+    plan.is_some_and(|plan| plan.solver == SolverChoice::Dual)
 }
 
 /// What will be done, and what it is expected to cost.
@@ -106,12 +128,17 @@ impl Sizes {
     }
 
     fn sketch_cost(&self, k: usize) -> f64 {
-        self.sketch_setup(k) + 6.0 * self.sketch_iterations(k)
+        self.sketch_setup(k) + self.iteration() * self.sketch_iterations(k)
+    }
+
+    /// A pass of adjoints and one of tangents, of every copy.
+    fn iteration(&self) -> f64 {
+        2.0 * (1.0 + 2.0 * self.copies as f64)
     }
 
     fn dual_cost(&self) -> f64 {
         let gradients = self.kernel_runs as f64 * (1.0 + 2.0 * self.classes as f64);
-        gradients + self.units(self.rows().powi(2) * self.weights as f64 / 2.0) + 6.0
+        gradients + self.units(self.rows().powi(2) * self.weights as f64 / 2.0) + self.iteration()
     }
 }
 
@@ -133,19 +160,18 @@ pub fn plan(sizes: &Sizes, options: &FitOptions) -> Plan {
     let sketch_cost = sizes.sketch_cost(sketch_size);
     let open = options.precondition == PreconditionerChoice::Auto;
     let rows = sizes.rows() as usize;
+    let common = options.head_init == HeadInit::Common;
     let dual = match options.solver {
         SolverChoice::Dual => true,
         SolverChoice::Pcg => false,
-        SolverChoice::Auto if options.head_init == HeadInit::Common => {
-            open && rows <= LARGEST_COMMON
+        SolverChoice::Auto if open && common && rows <= LARGEST_COMMON => true,
+        SolverChoice::Auto => {
+            open && rows <= sizes.largest_kernel && sizes.dual_cost() < sketch_cost
         }
-        SolverChoice::Auto => open && rows <= LARGEST_KERNEL && sizes.dual_cost() < sketch_cost,
     };
     let precondition = match options.precondition {
         PreconditionerChoice::Auto if dual => PreconditionerChoice::None,
-        PreconditionerChoice::Auto
-            if options.head_init != HeadInit::Common && is_whole(sizes.samples, sizes.classes) =>
-        {
+        PreconditionerChoice::Auto if !common && is_whole(sizes.samples, sizes.classes) => {
             PreconditionerChoice::Sketch
         }
         choice => choice,
@@ -178,10 +204,11 @@ impl Plan {
         let growth = (sizes.rows() / iterations.rows.max(1) as f64)
             .max(1.0)
             .sqrt();
-        let cost = |iterations: usize| 6.0 * growth * iterations as f64;
+        let pass = sizes.iteration();
+        let cost = |iterations: usize| pass * growth * iterations as f64;
         let k = self.sketch_size;
         let sketched =
-            (12.0 + cost(iterations.features) / 4.0).min(6.0 * sizes.sketch_iterations(k));
+            (2.0 * pass + cost(iterations.features) / 4.0).min(pass * sizes.sketch_iterations(k));
         let costs = [
             (
                 PreconditionerChoice::Features,
@@ -235,9 +262,11 @@ mod tests {
         Sizes {
             samples,
             classes,
+            copies: 1,
             weights: 3_400_000,
             forward: 4e8,
             kernel_runs: samples * classes / 140 + 1,
+            largest_kernel: 20_000,
         }
     }
 
@@ -252,12 +281,37 @@ mod tests {
         );
     }
 
-    /// One kernel for all classes is formed whatever it costs, up to the size that fits.
+    /// One kernel for all classes is formed whatever it costs; beyond a size only where it is cheap and fits.
     #[test]
     fn copies_of_the_weights_take_the_closed_form() {
-        let solver = |samples| plan(&sizes(samples, 1), &FitOptions::default()).solver;
-        assert_eq!(solver(LARGEST_COMMON), SolverChoice::Dual);
-        assert_eq!(solver(LARGEST_COMMON + 1), SolverChoice::Pcg);
+        let with = |samples, copies, weights| {
+            let sizes = Sizes {
+                copies,
+                weights,
+                forward: 4.0 * weights as f64,
+                ..sizes(samples, 1)
+            };
+            plan(&sizes, &FitOptions::default())
+        };
+        let solver = |samples, copies, weights| with(samples, copies, weights).solver;
+        assert_eq!(solver(LARGEST_COMMON, 2, 3_400_000), SolverChoice::Dual);
+        assert_eq!(solver(LARGEST_COMMON + 1, 2, 3_400_000), SolverChoice::Pcg);
+        assert_eq!(solver(20_000, 100, 400_000), SolverChoice::Dual);
+        assert_eq!(solver(20_001, 100, 400_000), SolverChoice::Pcg);
+    }
+
+    /// The dearer an iteration, the better the preconditioner.
+    #[test]
+    fn many_copies_take_a_larger_sketch() {
+        let size = |copies| {
+            let sizes = Sizes {
+                copies,
+                forward: 1.6e6,
+                ..sizes(30_000, 1)
+            };
+            sizes.sketch_size()
+        };
+        assert!(size(1) < size(10) && size(10) < size(100));
     }
 
     #[test]
@@ -308,9 +362,11 @@ mod tests {
         let sizes = Sizes {
             samples: 10,
             classes: 2,
+            copies: 1,
             weights: 1000,
             forward: 100.0,
             kernel_runs: 3,
+            largest_kernel: 20_000,
         };
         let near = |cost: f64, expected: f64| assert!((cost - expected).abs() < 1e-9, "{cost}");
         // 20^2 * 1000 / (2 * 10 * 100), one iteration.

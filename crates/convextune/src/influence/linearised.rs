@@ -8,7 +8,9 @@ use convextune_solve::faer::Mat;
 use convextune_solve::{LinearOperator, Scaled, Work};
 
 use crate::error::Error;
-use crate::finetune::{FitOptions, HeadInit, KERNEL_BYTES, Method, split_frozen};
+use crate::finetune::{
+    FitOptions, HeadInit, KERNEL_BYTES, Method, formed_kernel, largest_kernel, split_frozen,
+};
 use crate::linearize::{Copies, CrossKernel, Linearization, batch_of_copies};
 use crate::model_file::{HEAD, Model};
 use crate::progress::Reporter;
@@ -36,6 +38,8 @@ pub struct Setting {
     pub scale: f64,
     /// Samples read at a time, at most.
     pub batch: usize,
+    /// Rows of the largest kernel that is formed.
+    pub largest_kernel: usize,
 }
 
 impl Setting {
@@ -58,6 +62,10 @@ impl Setting {
             lambda: report.lambda_total,
             scale: report.backbone_scale.unwrap_or(1.0),
             batch: options.batch,
+            largest_kernel: largest_kernel(
+                options.copies(classes) > 1,
+                formed_kernel(report.plan.as_ref()),
+            ),
         };
         check_quadratic(options.method)?;
         check_unconstrained(model)?;
@@ -73,6 +81,7 @@ impl Setting {
             network,
             copies: classes,
             keep_f0: false,
+            largest_kernel: largest_kernel(true, false),
             ..common
         })
     }

@@ -33,8 +33,8 @@ use convextune_model::images::Item;
 use convextune_solve::faer::{Mat, MatRef};
 
 use crate::error::Error;
+use crate::finetune::error_rate;
 use crate::finetune::features::targets;
-use crate::finetune::{LARGEST_COMMON, LARGEST_KERNEL, error_rate};
 use crate::job::ReadOptions;
 use crate::model_file::{Model, is_convex_network};
 use crate::progress::Reporter;
@@ -219,11 +219,9 @@ fn fit_residuals(
 
 /// That the kernel's matrices can be held: the limits of the fit's own closed form.
 pub(crate) fn check_size(setting: &Setting, samples: usize) -> Result<(), Error> {
-    let (rows, most) = if setting.copies > 1 {
-        (samples, LARGEST_COMMON)
-    } else {
-        (samples * setting.classes, LARGEST_KERNEL)
-    };
+    let shared = setting.copies == 1;
+    let rows = samples * if shared { setting.classes } else { 1 };
+    let most = setting.largest_kernel;
     if rows <= most {
         return Ok(());
     }

@@ -167,7 +167,7 @@ fn preconditioned_ends_are_those_of_the_formed_systems() {
         let plan = Plan {
             solver: SolverChoice::Pcg,
             precondition,
-            ..plan(&sizes(&lin), &options)
+            ..plan(&sizes(&lin, 1), &options)
         };
         let prepared = statistics(&lin, &plan, &options, &Silent).unwrap();
         let prepared = prepared.prepare(&lin, &part.prior).unwrap();

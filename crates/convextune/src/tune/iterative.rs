@@ -86,7 +86,7 @@ fn statistics_of_fit(data: &Data<'_>, lin: &Linearization<'_>) -> Result<Statist
         .header
         .report
         .plan
-        .unwrap_or_else(|| plan(&sizes(lin), options));
+        .unwrap_or_else(|| plan(&sizes(lin, data.part.copies), options));
     plan.solver = SolverChoice::Pcg;
     if plan.precondition == PreconditionerChoice::Auto {
         plan.precondition = PreconditionerChoice::Features;

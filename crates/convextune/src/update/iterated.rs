@@ -100,7 +100,7 @@ impl Iterated {
             let plan = Plan {
                 solver: SolverChoice::Pcg,
                 precondition: self.precondition,
-                ..plan(&sizes(lin), options)
+                ..plan(&sizes(lin, setting.copies), options)
             };
             let prepared = statistics(lin, &plan, options, reporter)?;
             let prepared = prepared.prepare(lin, &self.prior)?;

@@ -104,6 +104,7 @@ fn setting(options: &FitOptions) -> Setting {
         lambda: LAMBDA,
         scale: SCALE,
         batch: 4,
+        largest_kernel: 1000,
     };
     if options.method == Method::LqfFc {
         return common;

@@ -82,6 +82,7 @@ pub(super) fn setting(fit: &LqfFit, options: &FitOptions) -> Setting {
         lambda: LAMBDA,
         scale: 0.6,
         batch: 4,
+        largest_kernel: 1000,
     }
 }
 
@@ -174,6 +175,7 @@ fn a_head_without_samples_is_predicted_to_rounding() {
         lambda: 0.05,
         scale: 1.0,
         batch: 4,
+        largest_kernel: 1000,
     });
     let cross = linearised.cross_kernel(&queries(), &Silent).unwrap();
     let queries = dual.queries(cross).unwrap();
