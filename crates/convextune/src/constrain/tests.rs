@@ -121,7 +121,7 @@ fn oracle(setting: &Setting, demands: &[Demand]) -> (Vec<f64>, f64) {
     });
     let mut normal = a.transpose() * a;
     (0..d - CLASSES).for_each(|k| normal[(k, k)] += LAMBDA);
-    let factor = normal.full_piv_lu();
+    let factor = normal.partial_piv_lu();
     let (free, pull) = (
         factor.solve(a.transpose() * &t),
         factor.solve(g.transpose()),
@@ -135,7 +135,7 @@ fn oracle(setting: &Setting, demands: &[Demand]) -> (Vec<f64>, f64) {
             let block = Mat::from_fn(set.len(), set.len(), |i, k| gram[(set[i], set[k])]);
             let over = |r: usize| at_free[(r, 0)] - rows[r].bound;
             let solved = block
-                .full_piv_lu()
+                .partial_piv_lu()
                 .solve(Mat::from_fn(set.len(), 1, |i, _| over(set[i])));
             set.iter()
                 .enumerate()

@@ -350,7 +350,7 @@ fn decide(
     ));
     if plan.is_open() {
         let counted = iterations(&evidence, &prior, target, data.classes, options.tolerance)?;
-        plan = plan.settled(&sizes, counted);
+        plan = plan.settled(&sizes, counted, options);
         computed = statistics(lin, &plan, options, reporter)?;
     }
     let prior_cost = with_prior - with_statistics;

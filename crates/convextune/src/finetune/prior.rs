@@ -234,7 +234,7 @@ fn ridges(evidence: &[Evidence], scale: f64) -> Result<Vec<KernelRidge>, Error> 
     evidence.iter().map(ridge).collect()
 }
 
-/// What conjugate gradients would need on the largest part of the evidence under `prior`.
+/// What conjugate gradients would need on the largest part of the evidence under `prior`, and what a sketch.
 ///
 /// # Errors
 /// When a kernel is not finite.
@@ -270,7 +270,27 @@ pub(super) fn iterations(
         rows: t.len(),
         plain: count(&plain)?,
         features: count(&features)?,
+        freedom: freedom(part, &kernel, prior)?,
     })
+}
+
+/// `tr s^2 K_back M`: [`Iterations::freedom`], as M vanishes on what centring takes away.
+fn freedom(part: &Evidence, kernel: &KernelRidge, prior: &Prior) -> Result<f64, Error> {
+    let inverse = kernel.cholesky(prior.lambda)?.inverse();
+    let (m, gram, c) = (inverse.matrix(), part.parts.gram(), part.parts.classes());
+    let whole = part.parts.kernel(prior.scale);
+    let column = |j: usize| {
+        let rows = (0..m.nrows()).map(|i| {
+            let head = if i % c == j % c {
+                gram[(i / c, j / c)]
+            } else {
+                0.0
+            };
+            (whole[(i, j)] - head) * m[(i, j)]
+        });
+        rows.sum::<f64>()
+    };
+    Ok((0..m.ncols()).map(column).sum())
 }
 
 /// Sum of the squared leave-one-out residuals of the honest samples.
