@@ -1,6 +1,8 @@
 //! Vector arithmetic that the solvers share. Sums run left to right in fixed chunks, so a result
 //! does not depend on the number of threads.
 
+use faer::MatMut;
+
 /// Length of a partial sum; bounds the rounding error of long dot products.
 const CHUNK: usize = 4096;
 
@@ -66,4 +68,16 @@ pub(crate) fn class_means(v: &[f64], classes: usize) -> Vec<f64> {
         *mean /= samples;
     }
     means
+}
+
+/// Every column of a matrix through a function.
+pub(crate) fn map_columns(m: MatMut<'_, f64>, f: impl Fn(&[f64]) -> Vec<f64>) {
+    for mut column in m.col_iter_mut() {
+        let before: Vec<f64> = column.as_ref().iter().copied().collect();
+        column
+            .as_mut()
+            .iter_mut()
+            .zip(f(&before))
+            .for_each(|(x, y)| *x = y);
+    }
 }

@@ -308,6 +308,30 @@ fn every_preconditioner_is_symmetric() {
     }
 }
 
+/// Several columns at once, of more rows than are multiplied at a time, are as each by itself.
+#[test]
+fn columns_together_are_as_one_by_one() {
+    let (rng, columns) = (&mut Rng::new(8), 3);
+    let (samples, classes) = (650, 2);
+    let z = Matrix::random(samples * classes, 5, rng);
+    let phi = Matrix::random(samples, 3, rng).faer();
+    let r = Mat::from_fn(samples * classes, columns, |_, _| rng.normal());
+    let check = |m: &dyn Preconditioner| {
+        let mut together = r.clone();
+        m.apply_columns(together.as_mut());
+        for j in 0..columns {
+            let one = apply(m, r.col_as_slice(j));
+            assert!(relative_error(together.col_as_slice(j), &one) < 1e-12);
+        }
+    };
+    for form in [SketchForm::Gram, SketchForm::Woodbury] {
+        let (sketch, head) = (sketch_of(&z, classes), Some(phi.as_ref()));
+        let kernel = SketchedKernel::new(sketch, head, Intercept::Free, form).unwrap();
+        check(kernel.factorise(0.1).unwrap().as_ref());
+    }
+    check(&Identity(samples * classes));
+}
+
 #[test]
 fn malformed_sketches_are_refused() {
     let new = |rows: Vec<f32>, width: usize, classes: usize| {

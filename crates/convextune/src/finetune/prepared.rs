@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use convextune_solve::faer::MatMut;
 use convextune_solve::quadratic::{
     Columns, FeaturePreconditioner, Identity, Intercept, KernelCholesky, KernelParts, KernelRidge,
     PcgOptions, Preconditioner, RidgeProblem, SketchForm, SketchedKernel, Start, solve_dual,
@@ -231,9 +232,12 @@ impl Preconditioner for Factor<'_> {
     }
 
     fn apply(&self, r: &[f64], z: &mut [f64]) {
-        match self.0.dual(r) {
-            Ok(solution) => z.copy_from_slice(&solution),
-            Err(_) => z.copy_from_slice(r),
-        }
+        z.copy_from_slice(r);
+        let n = z.len();
+        self.apply_columns(MatMut::from_column_major_slice_mut(z, n, 1));
+    }
+
+    fn apply_columns(&self, r: MatMut<'_, f64>) {
+        self.0.dual_columns(r);
     }
 }

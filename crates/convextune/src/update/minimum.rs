@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use convextune_solve::faer::linalg::matmul::matmul;
 use convextune_solve::faer::linalg::solvers::{Llt, Solve};
-use convextune_solve::faer::{Accum, Mat, MatRef, Side, get_global_parallelism};
+use convextune_solve::faer::{Accum, Mat, MatMut, MatRef, Side, get_global_parallelism};
 use convextune_solve::quadratic::{
     Columns, PcgOptions, Preconditioner, RidgeProblem, Start, solve_dual,
 };
@@ -247,12 +247,20 @@ impl Preconditioner for DualSolution {
     }
 
     fn apply(&self, r: &[f64], z: &mut [f64]) {
-        let (q, n) = (self.rows, r.len() / self.rows);
-        let image = &self.inverse * Mat::from_fn(r.len(), 1, |i, _| r[i]);
-        let sum = |c: usize| r.iter().skip(c).step_by(q).sum::<f64>();
-        let sums: Vec<f64> = (0..q).map(sum).collect();
-        for (i, z) in z.iter_mut().enumerate() {
-            *z = image[(i, 0)] + sums[i % q] / (n as f64 * self.lambda);
+        z.copy_from_slice(r);
+        let rows = z.len();
+        self.apply_columns(MatMut::from_column_major_slice_mut(z, rows, 1));
+    }
+
+    fn apply_columns(&self, mut r: MatMut<'_, f64>) {
+        let (q, n) = (self.rows, r.nrows() / self.rows);
+        let image = &self.inverse * r.as_ref();
+        for (column, image) in r.as_mut().col_iter_mut().zip(image.col_iter()) {
+            let sum = |c: usize| column.as_ref().iter().skip(c).step_by(q).sum::<f64>();
+            let sums: Vec<f64> = (0..q).map(sum).collect();
+            for (i, (z, image)) in column.iter_mut().zip(image.iter()).enumerate() {
+                *z = image + sums[i % q] / (n as f64 * self.lambda);
+            }
         }
     }
 }

@@ -26,11 +26,11 @@
 //! decay, is the same in both fits.
 
 use faer::linalg::solvers::{DenseSolveCore, Llt, Solve};
-use faer::{Mat, MatRef};
+use faer::{Mat, MatMut, MatRef};
 use rayon::prelude::*;
 
 use super::lambda::{Intercept, LambdaChoice, mean_square};
-use crate::dense::{centre, class_means};
+use crate::dense::{centre, class_means, map_columns};
 use crate::error::{self, SolveError, check_len, check_positive};
 use crate::factor::{check_square, cholesky, column, eigen};
 
@@ -184,10 +184,18 @@ impl KernelCholesky {
     /// When the length is wrong or an entry is not finite.
     pub fn dual(&self, target: &[f64]) -> Result<Vec<f64>, SolveError> {
         check_target(self.factor.L().nrows(), target)?;
-        let t = self.bias.project(target, self.classes);
-        let a = self.factor.solve(column(&t));
+        let mut a = column(target).to_owned();
+        self.dual_columns(a.as_mut());
+        Ok(a.col_as_slice(0).to_vec())
+    }
+
+    /// `T <- M T`, for several targets at once, one a column.
+    pub fn dual_columns(&self, mut t: MatMut<'_, f64>) {
+        let project = |t: &[f64]| self.bias.project(t, self.classes);
+        map_columns(t.as_mut(), project);
+        self.factor.solve_in_place(t.as_mut());
         // M = P M: a mean left by rounding would meet the whole of K in the bias.
-        Ok(self.bias.project(a.col_as_slice(0), self.classes))
+        map_columns(t, project);
     }
 
     /// `M` itself, for leaving samples out and for influence; twice the cost of the factorisation.

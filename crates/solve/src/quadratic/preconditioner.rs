@@ -1,5 +1,9 @@
 //! Approximate inverses.
 
+use faer::{MatMut, MatRef};
+
+use crate::dense::map_columns;
+
 /// A symmetric positive definite map `z = B^-1 r`, fixed during a solve.
 pub trait Preconditioner {
     /// Length of `r` and `z`.
@@ -7,6 +11,16 @@ pub trait Preconditioner {
 
     /// `z = B^-1 r`; overwrites `z`. Both slices have length [`Preconditioner::dim`].
     fn apply(&self, r: &[f64], z: &mut [f64]);
+
+    /// `R <- B^-1 R`, for several columns at once. To be overridden where a factor is better read once than once a
+    /// column.
+    fn apply_columns(&self, r: MatMut<'_, f64>) {
+        map_columns(r, |r| {
+            let mut z = vec![0.0; r.len()];
+            self.apply(r, &mut z);
+            z
+        });
+    }
 }
 
 /// One preconditioner for each of several columns: `B^-1 (x) I` on an `n x columns` matrix,
@@ -27,13 +41,10 @@ impl Preconditioner for Columns<'_> {
         if self.1 == 1 {
             return self.0.apply(r, z);
         }
-        let mut image = vec![0.0; self.0.dim()];
-        for column in 0..self.1 {
-            let r: Vec<f64> = r.iter().skip(column).step_by(self.1).copied().collect();
-            self.0.apply(&r, &mut image);
-            let z = z.iter_mut().skip(column).step_by(self.1);
-            z.zip(&image).for_each(|(z, x)| *z = *x);
-        }
+        let (n, columns) = (self.0.dim(), self.1);
+        let mut image = MatRef::from_row_major_slice(r, n, columns).to_owned();
+        self.0.apply_columns(image.as_mut());
+        MatMut::from_row_major_slice_mut(z, n, columns).copy_from(&image);
     }
 }
 

@@ -108,7 +108,10 @@ impl Preconditioner for GramPreconditioner {
     fn apply(&self, r: &[f64], z: &mut [f64]) {
         z.copy_from_slice(r);
         let n = z.len();
-        self.factor
-            .solve_in_place(MatMut::from_column_major_slice_mut(z, n, 1));
+        self.apply_columns(MatMut::from_column_major_slice_mut(z, n, 1));
+    }
+
+    fn apply_columns(&self, r: MatMut<'_, f64>) {
+        self.factor.solve_in_place(r);
     }
 }

@@ -21,7 +21,7 @@ use rayon::prelude::*;
 
 use super::super::preconditioner::Preconditioner;
 use super::Sketch;
-use crate::dense::axpy;
+use crate::dense::{axpy, map_columns};
 use crate::error::{SolveError, check_positive};
 use crate::factor::{ThinSvd, add_gram_lower, cholesky, row_major};
 
@@ -202,6 +202,18 @@ impl WoodburyPreconditioner<'_> {
         sum
     }
 
+    /// Y in double precision, some rows at a time, with the first of them.
+    fn rows(&self) -> impl Iterator<Item = (usize, Mat<f64>)> {
+        let blocks = self.y.chunks(BLOCK * self.width).enumerate();
+        blocks.map(|(k, block)| {
+            let y = MatRef::from_row_major_slice(block, block.len() / self.width, self.width);
+            let y = Mat::from_fn(y.nrows(), y.ncols(), |i, j| {
+                self.scale * f64::from(y[(i, j)])
+            });
+            (k * BLOCK, y)
+        })
+    }
+
     /// `v -= Y t`.
     fn subtract(&self, t: &[f64], v: &mut [f64]) {
         v.par_iter_mut()
@@ -225,5 +237,19 @@ impl Preconditioner for WoodburyPreconditioner<'_> {
             .solve_in_place(MatMut::from_column_major_slice_mut(&mut t, self.width, 1));
         self.subtract(&t, &mut v);
         z.copy_from_slice(&self.root.apply(&v));
+    }
+
+    fn apply_columns(&self, mut r: MatMut<'_, f64>) {
+        map_columns(r.as_mut(), |r| self.root.apply(r));
+        let mut t = Mat::zeros(self.width, r.ncols());
+        for (first, y) in self.rows() {
+            t += y.transpose() * r.as_ref().subrows(first, y.nrows());
+        }
+        self.factor.solve_in_place(t.as_mut());
+        for (first, y) in self.rows() {
+            let mut rows = r.as_mut().subrows_mut(first, y.nrows());
+            rows -= y * &t;
+        }
+        map_columns(r, |r| self.root.apply(r));
     }
 }
