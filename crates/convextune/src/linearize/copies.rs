@@ -29,7 +29,7 @@ use super::{Linearization, add_wide, narrow};
 use crate::error::Error;
 
 /// Numbers of G that are held at a time.
-const GRADIENTS: usize = 1 << 25;
+const GRADIENTS: usize = 1 << 27;
 /// Columns of G that one product takes: bounds the error of sums in `T`.
 const DEPTH: usize = 1 << 14;
 /// Most unknowns: a vector of them takes 8 bytes each, and a solver holds several.
