@@ -103,6 +103,7 @@ impl<'a> Part<'a> {
             lambda: fit.record.lambda,
             scale: fit.record.backbone_scale,
             batch: options.batch,
+            largest_kernel: 12_000,
         }
     }
 
