@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::finetune::{
     BackboneWeight, Checkpoints, FitOptions, GRID, LambdaSource, Method, SolverChoice, WeightDecay,
-    honest_samples, largest_kernel,
+    formed_kernel, honest_samples, largest_kernel,
 };
 use crate::job::Job;
 use crate::model_file::Model;
@@ -98,7 +98,7 @@ pub fn tune_weight_decay(
     let rows = job.train().len() * lin.outputs();
     let by_fit = model.header.report.plan;
     let formed = by_fit.is_none_or(|plan| plan.solver == SolverChoice::Dual);
-    let largest = largest_kernel(part.copies > 1, formed);
+    let largest = largest_kernel(part.copies > 1, formed_kernel(by_fit.as_ref()));
     match criterion {
         Criterion::LeaveOneOut if rows > largest => Err(Error::Usage(format!(
             "the exact leave-one-out error needs a kernel of {rows} rows, and this program forms {largest} \

@@ -122,9 +122,12 @@ fn informativeness(ranker: &Ranker, args: &RankArgs, reporter: &Terminal) -> Res
     let mut asked = 0;
     for part in trained.held_out().chunks(ranker.most_queries()) {
         let opened = open(trained.model(), part.to_vec(), args.read, reporter)?;
-        let told = ranker.informativeness(&opened.samples, reporter)?;
         note_skipped(&opened.skipped, reporter);
         let n = opened.items.len();
+        if n == 0 {
+            continue;
+        }
+        let told = ranker.informativeness(&opened.samples, reporter)?;
         scores
             .iter_mut()
             .zip(told)
@@ -164,8 +167,11 @@ fn uncertainty(
     let mut ranked = Vec::with_capacity(items.len());
     for part in items.chunks(ranker.most_queries()) {
         let opened = open(model, part.to_vec(), args.read, reporter)?;
-        let variances = ranker.variances(&opened.samples, reporter)?;
         note_skipped(&opened.skipped, reporter);
+        if opened.items.is_empty() {
+            continue;
+        }
+        let variances = ranker.variances(&opened.samples, reporter)?;
         let images = opened.items.into_iter().zip(variances);
         ranked.extend(images.map(|(item, score)| Ranked {
             sample: item.name,

@@ -42,7 +42,7 @@ use crate::samples::Samples;
 
 /// Numbers that the short rows of all samples take, about.
 const NUMBERS: usize = 1 << 29;
-/// k at least; at most unless there are more than four times as many samples; and at most.
+/// k at least; at most unless there are more than twice as many samples; and at most.
 const BUCKETS: [usize; 3] = [512, 8192, 16_384];
 /// Samples whose rows are taken together; fixed, so that sums do not depend on the number of threads.
 const BLOCK: usize = 512;

@@ -65,10 +65,11 @@ pub(super) fn factor(
     now.0 = before.1;
     for _ in 0..TRIES {
         now.0 = now.0.clamp(SMALLEST.ln(), 0.0);
-        factor = at(now.0)?;
+        factor = at(now.0).map_err(|_| too_few(sketched))?;
         now.1 = off(&factor);
         let slope = (now.1 - before.1) / (now.0 - before.0);
-        if now.1.abs() < ENOUGH || slope >= 0.0 || now.0 <= SMALLEST.ln() {
+        let none = now.0 <= SMALLEST.ln() && now.1 < 0.0;
+        if now.1.abs() < ENOUGH || slope >= 0.0 || none {
             break;
         }
         (before, now.0) = (now, now.0 - now.1 / slope);
@@ -129,5 +130,20 @@ mod tests {
         assert!((penalty(sketched) / LAMBDA - 1.0).abs() < 1e-9);
         assert!(penalty(0) < 0.5 * LAMBDA);
         assert!(factor(&rows(300), (sketched, LAMBDA), 1).is_err());
+    }
+
+    /// A few numbers that no sample has: the first secants overshoot, and there is a solution all the same.
+    #[test]
+    fn secants_that_overshoot_come_back() {
+        const LAMBDA: f64 = 0.5;
+        let (sketched, empty) = (1000, 3);
+        let long = (10.0 * LAMBDA).sqrt() as f32;
+        let entry = |j: usize, i: usize| if j == i + empty { long } else { 0.0 };
+        let z = Mat::from_fn(sketched, sketched - empty, entry);
+        let found = factor(&z, (sketched, LAMBDA), 1).unwrap();
+        let diagonal = |j: usize| 1.0 / found.L()[(j, j)].powi(2);
+        let trace: f64 = (0..sketched).map(diagonal).sum();
+        let left = LAMBDA * trace / sketched as f64;
+        assert!((left - 1.0).abs() < 0.02, "{left}");
     }
 }

@@ -63,9 +63,8 @@ const TIGHTER: f64 = 0.1;
 const FIRST_SIGMA: f64 = 1000.0;
 /// The last: errors of the Newton systems grow with it.
 const LAST_SIGMA: f64 = 1e8;
-/// Factor on it where they spoil the residual, and how often.
+/// Factor on `sigma` where they spoil the residual; not below the first.
 const SOFTER: f64 = 0.1;
-const SOFTENINGS: usize = 4;
 /// Factor by which `sigma` grows from one `phi` to the next.
 const GROWTH: f64 = 5.0;
 
@@ -81,8 +80,8 @@ pub(crate) struct State {
     sigma: f64,
     /// The largest `sigma` that rounding allows.
     limit: f64,
-    /// How often it was made smaller.
-    softened: usize,
+    /// The smallest.
+    least: f64,
     /// Rows that last bound each group.
     pub(crate) hints: Vec<Vec<Active>>,
     /// In units of the root of the gap to reach, the gradient of `phi` that is small enough.
@@ -135,7 +134,7 @@ impl State {
             y,
             sigma: FIRST_SIGMA / square,
             limit: LAST_SIGMA / square,
-            softened: 0,
+            least: FIRST_SIGMA / square,
             care: CARE,
             steps: 0,
             memory: Memory::new(),
@@ -225,12 +224,11 @@ impl State {
     /// Takes a proximal step from `x` with a smaller `sigma`, and no larger one from now on: less of the Newton systems'
     /// rounding then reaches the residual. Returns whether `sigma` could be smaller.
     pub(crate) fn soften(&mut self, scalar: &Scalar<'_>, factor: f64) -> Result<bool, SolveError> {
-        if self.softened == SOFTENINGS {
+        let softer = SOFTER * self.sigma.min(self.limit);
+        if softer < self.least {
             return Ok(false);
         }
-        self.softened += 1;
-        self.limit *= SOFTER;
-        self.sigma = self.sigma.min(self.limit);
+        (self.sigma, self.limit) = (softer, softer);
         self.centre = None;
         self.polish(scalar, factor)?;
         Ok(true)
