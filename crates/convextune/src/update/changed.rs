@@ -116,7 +116,7 @@ impl Changed {
                 old.kernel_mean_diagonal,
                 old.backbone_share,
                 SolverChoice::Pcg,
-                way.precondition,
+                way.plan.precondition,
             ),
         };
         FitReport {

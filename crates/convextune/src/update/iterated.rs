@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::finetune::features::targets;
 use crate::finetune::{
     FitOptions, LambdaSource, LqfModel, Plan, PreconditionerChoice, Prepared, Prior, SolverChoice,
-    plan, sizes, statistics,
+    statistics,
 };
 use crate::influence::{Linearised, Setting};
 use crate::linearize::Copies;
@@ -34,8 +34,8 @@ const FINEST: f64 = 1e-5;
 pub(super) struct Iterated {
     /// The old u, if there are as many classes; weight-major where every class has a copy.
     pub warm: Option<Vec<f32>>,
-    /// Not `Auto`.
-    pub precondition: PreconditionerChoice,
+    /// The fit's, sketch size included.
+    pub plan: Plan,
     /// Lambda and s, and how much of the kernel is the backbone's, as the fit had it.
     pub prior: Prior,
     /// Relative gradient norm to reach.
@@ -48,15 +48,20 @@ impl Iterated {
         let Header {
             options, report, ..
         } = &model.header;
-        let precondition = match report.plan {
-            Some(plan) if plan.solver == SolverChoice::Pcg => plan.precondition,
-            _ => PreconditionerChoice::Features,
+        let plan = match report.plan {
+            Some(plan) if plan.solver == SolverChoice::Pcg => plan,
+            _ => Plan {
+                solver: SolverChoice::Pcg,
+                precondition: PreconditionerChoice::Features,
+                sketch_size: 0,
+                expected_cost: 0.0,
+            },
         };
         let unit = report.kernel_mean_diagonal.unwrap_or(0.0);
         let share = report.backbone_share.unwrap_or(0.0);
         Self {
             warm: (setting.classes == model.header.classes.len()).then(|| trained(&model.body)),
-            precondition,
+            plan,
             prior: Prior {
                 lambda: setting.lambda,
                 scale: setting.scale,
@@ -97,12 +102,7 @@ impl Iterated {
             let scaled = Scaled::new(&jacobian, jacobian.backbone_range(), setting.scale)?;
             let centred = Centred::new(&scaled, setting.classes)?;
             let problem = RidgeProblem::new(&centred, centred.target(&target)?, setting.lambda)?;
-            let plan = Plan {
-                solver: SolverChoice::Pcg,
-                precondition: self.precondition,
-                ..plan(&sizes(lin, setting.copies), options)
-            };
-            let prepared = statistics(lin, &plan, options, reporter)?;
+            let prepared = statistics(lin, &self.plan, options, reporter)?;
             let prepared = prepared.prepare(lin, &self.prior)?;
             let start = self.start(&problem, &prepared, &jacobian, setting)?;
             reporter.stage("solver", 0);

@@ -10,7 +10,7 @@ use super::iterated::{Iterated, tolerance, trained};
 use super::minimum::{DualSolution, Minimum, minimum};
 use crate::finetune::features::Features;
 use crate::finetune::{
-    BackboneWeight, FitOptions, HeadInit, LambdaSource, LqfModel, Method, NoCheckpoints,
+    BackboneWeight, FitOptions, HeadInit, LambdaSource, LqfModel, Method, NoCheckpoints, Plan,
     PreconditionerChoice, Prior, SolverChoice, TrainingSet, WeightDecay, fit_lqf, fit_lqf_fc,
 };
 use crate::influence::{Dual, Linearised, Setting, posterior};
@@ -219,7 +219,12 @@ fn iterate(
     let linearised = Linearised::new(setting, picked, &Silent).unwrap();
     let iterated = Iterated {
         warm: before.map(trained),
-        precondition,
+        plan: Plan {
+            solver: SolverChoice::Pcg,
+            precondition,
+            sketch_size: 4096,
+            expected_cost: 0.0,
+        },
         prior: Prior {
             lambda: LAMBDA,
             scale: SCALE,
