@@ -46,7 +46,14 @@ impl TryFrom<FitArgs> for FitPlan {
     type Error = anyhow::Error;
 
     fn try_from(args: FitArgs) -> Result<Self> {
-        let options = options(args.method, &args.problem, &args.solver, &args.data);
+        let options = FitOptions {
+            keep_kernel: if args.output.is_some() {
+                args.keep_kernel
+            } else {
+                Some(false)
+            },
+            ..options(args.method, &args.problem, &args.solver, &args.data)
+        };
         check_stage(&args.backbone, options.linearize_from.as_deref())?;
         check_used(&[args.method], &options)?;
         Ok(Self {
@@ -158,5 +165,6 @@ fn options(
         batch: data.batch,
         memory: data.memory,
         seed: data.seed,
+        keep_kernel: Some(false),
     }
 }

@@ -21,7 +21,7 @@ fn a_model_that_forgot_is_one_that_never_saw() {
     let place = Place::new();
     let photos = [&TRAINED[..], &["photos/test/red"]].concat();
     for more in METHODS {
-        fit(&place, "photos", "m.safetensors", more);
+        let fitted = fit(&place, "photos", "m.safetensors", more);
         let told = forget(&place, "m.safetensors", &GONE, "smaller.safetensors");
         assert_eq!(
             (&told["what"], &told["samples"]),
@@ -34,7 +34,10 @@ fn a_model_that_forgot_is_one_that_never_saw() {
             (&16.into(), &9.into())
         );
         assert!(told["relative_gradient_norm"].as_f64().unwrap() < 1e-5);
-        assert!(told["passes"].as_f64().unwrap() > 4.0 && told["vjps"].as_u64().unwrap() > 2);
+        // One pass for the weights and one for the certificate: a quarter of those of the fit, the head alone aside.
+        let passes = |report: &Value| report["passes"].as_f64().unwrap();
+        assert_eq!((passes(&told), told["vjps"].as_u64().unwrap()), (2.0, 1));
+        assert!(more.first() == Some(&"--method=lqf-fc") || passes(&told) <= passes(&fitted) / 4.0);
         let ranked = [
             "rank",
             "smaller.safetensors",

@@ -28,6 +28,7 @@ pub mod error;
 pub mod finetune;
 pub mod influence;
 pub mod job;
+pub mod kept_kernel;
 pub mod linearize;
 pub mod model_file;
 pub mod page;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use convextune_model::backbones::by_name;
 use convextune_model::graph::{Network, NodeId};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::convexnet;
 use crate::error::Error;
 use crate::finetune::{FitOptions, LqfModel, Method};
+use crate::kept_kernel::KeptKernel;
 use crate::linearize::{Copies, Linearization, batch_of_copies};
 use crate::progress::Reporter;
 use crate::report::FitReport;
@@ -73,6 +75,15 @@ pub struct Header {
     pub report: FitReport,
 }
 
+impl Header {
+    /// Rows of the dual kernel: one a training image, or one for each of its classes where they share the weights.
+    pub(crate) fn kernel_rows(&self) -> usize {
+        let (options, classes) = (&self.options, self.classes.len());
+        let shared = options.method == Method::Lqf && options.copies(classes) == 1;
+        self.report.train_samples * if shared { classes } else { 1 }
+    }
+}
+
 /// A fitted model.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -80,6 +91,8 @@ pub struct Model {
     pub header: Header,
     /// The numbers. A head-only model has an empty `u`.
     pub body: LqfModel,
+    /// The dual kernel of the training images, where the fit formed it and it was kept.
+    pub kernel: Option<Arc<KeptKernel>>,
 }
 
 /// Only the kind and the version, read first so that a foreign or newer file gets a clear answer.
@@ -264,6 +277,8 @@ impl Model {
                 data: bias,
             },
         );
+        let kernel = self.kernel.iter().filter(|kernel| kernel.is_writable());
+        tensors.extend(kernel.flat_map(|kernel| kernel.tensors()));
         let header = serde_json::to_string(&self.header)
             .map_err(|e| unusable(path, format!("its header cannot be written: {e}")))?;
         write_safetensors(
@@ -287,7 +302,12 @@ impl Model {
             return Err(unusable(path, reason.into()));
         }
         let body = assemble(path, &header, &mut tensors)?;
-        Ok(Self { header, body })
+        let kernel = KeptKernel::take(path, &mut tensors, header.kernel_rows())?.map(Arc::new);
+        Ok(Self {
+            header,
+            body,
+            kernel,
+        })
     }
 }
 

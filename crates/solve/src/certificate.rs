@@ -87,24 +87,36 @@ impl Certificate {
         Ok(Evaluation::at(problem, u)?.certificate(problem, reference, None))
     }
 
-    /// The primal point `u = A' a` (length `D`) of a dual point `a` (length `NC`), and its
-    /// certificate with [`Certificate::duality_gap`] filled in. One product with `A` and three with
-    /// `A'`.
+    /// The certificate of `u = A' a` (squared norm `norm_squared`) from its `residual` `r0 - A u` and the quadratic form
+    /// `square(x) = x' K x` of a kernel that is at hand; by no product with `A`. The bound is equation (2), which takes
+    /// nothing from the kernel; the gradient, `grad L(u) = Lambda A' a - A' (r0 - A u) = -A' r`, has the norm
+    /// `sqrt(r' K r)`.
     ///
     /// # Errors
-    /// When the operator fails or the length is wrong.
-    pub fn compute_dual(
+    /// When a length is wrong.
+    pub fn from_dual(
         problem: &RidgeProblem<'_>,
         a: &[f64],
-    ) -> Result<(Vec<f64>, Self), SolveError> {
+        (norm_squared_of_u, residual): (f64, &[f64]),
+        square: impl Fn(&[f64]) -> f64,
+    ) -> Result<Self, SolveError> {
         check_len("dual point", problem.operator().rows(), a.len())?;
-        let reference = norm(&problem.gradient_at_zero()?);
-        let mut u = vec![0.0; problem.operator().cols()];
-        problem.operator().apply_adjoint(a, &mut u)?;
-        let evaluation = Evaluation::at(problem, &u)?;
-        let gap = evaluation.duality_gap(problem.lambda(), a);
-        let certificate = evaluation.certificate(problem, reference, Some(gap));
-        Ok((u, certificate))
+        check_len("residual", a.len(), residual.len())?;
+        let lambda = problem.lambda();
+        let difference = residual.iter().zip(a).map(|(s, a)| s - lambda * a);
+        let r: Vec<f64> = difference.collect();
+        let length = |x: &[f64]| square(x).max(0.0).sqrt();
+        let (gradient_norm, gap) = (length(&r), 0.5 * norm_squared(&r));
+        let objective = 0.5 * norm_squared(residual) + 0.5 * lambda * norm_squared_of_u;
+        Ok(Self {
+            objective,
+            gradient_norm,
+            relative_gradient_norm: ratio(gradient_norm, length(problem.target())),
+            suboptimality_bound: gap,
+            suboptimality_bound_relative: ratio(gap, objective),
+            duality_gap: Some(gap),
+            energy_norm_estimate: None,
+        })
     }
 }
 
@@ -146,11 +158,6 @@ impl Evaluation {
             .zip(a)
             .map(|(s, a)| s - lambda * a)
             .collect()
-    }
-
-    /// Equation (2); `u = A' a` must hold.
-    pub(crate) fn duality_gap(&self, lambda: f64, a: &[f64]) -> f64 {
-        0.5 * norm_squared(&self.dual_residual(lambda, a))
     }
 
     /// Puts the certificate together; `reference` is `||grad L(0)||`.

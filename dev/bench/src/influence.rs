@@ -104,6 +104,7 @@ impl<'a> Part<'a> {
             scale: fit.record.backbone_scale,
             batch: options.batch,
             largest_kernel: 12_000,
+            kept: None,
         }
     }
 

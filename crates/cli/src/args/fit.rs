@@ -48,6 +48,14 @@ pub struct FitArgs {
         requires = "output"
     )]
     pub checkpoint_every: u32,
+    /// Keep the kernel of the training images in the model, if the fit forms one: `rank` then needs
+    /// no picture decoded, and `forget`, `explain` and `report` one pass less [default: up to
+    /// 64 MiB, some 4,000 images]
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, requires = "output",
+        default_missing_value = "true"
+    )]
+    pub keep_kernel: Option<bool>,
     /// lqf: the network, linearised; lqf-fc: the head alone, squared loss; fc: the head
     /// alone, logistic loss
     #[arg(long, default_value = name_of(METHODS, &DEFAULTS.method), value_parser = choice::<Method>(METHODS))]

@@ -62,7 +62,7 @@ pub fn relative_error(a: &[f64], b: &[f64]) -> f64 {
     difference / square(&mut b.iter().copied())
 }
 
-/// That two models are the same: fingerprint, classes, weights, and scores of all photos in `folders`.
+/// That two models are the same: fingerprint, classes, weights, kernel (of images in one order), and scores of all photos in `folders`.
 pub fn same(place: &Place, one: &str, other: &str, folders: &[&str]) {
     let ((a, of_a), (b, of_b)) = (tensors(place, one), tensors(place, other));
     assert_eq!(of_a["training_set"], of_b["training_set"], "{one}");
@@ -90,7 +90,7 @@ pub fn same(place: &Place, one: &str, other: &str, folders: &[&str]) {
             .flat_map(|(_, data)| data.iter().map(|x| f64::from(*x)))
             .collect()
     };
-    for part in ["u/", "w0/", "bias"] {
+    for part in ["u/", "w0/", "bias", "kernel/high"] {
         let (a, b) = (all(&a, part), all(&b, part));
         let error = if b.is_empty() {
             0.0

@@ -52,7 +52,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::finetune::{error_rate, features::targets};
-use crate::influence::{Dual, Linearised, Setting, check_size};
+use crate::influence::{Dual, Linearised, Setting, check_size, dual_of};
 use crate::job::{Found, ReadOptions, decode, find};
 use crate::model_file::{Header, Model};
 use crate::progress::Reporter;
@@ -142,7 +142,11 @@ pub fn constrain(
     let mut header = header(model, &solved, &labels, linearised.work());
     header.report.seconds = begin.elapsed().as_secs_f64();
     let body = body(&setting, header.options.method, &solved.point.minimum);
-    let mut model = Model { header, body };
+    let mut model = Model {
+        header,
+        body,
+        kernel: None,
+    };
     test(&mut model, held_out, options.cache_memory, reporter)?;
     model.header.report.peak_memory_bytes = peak_memory();
     let met = solved.met;
@@ -208,14 +212,7 @@ fn solve(
     t = Mat::from_fn(n, classes, |i, c| t[(i, c)] - f0[i * classes + c]);
     let kernel = linearised.kernel(reporter)?;
     let (own, asked) = (n * q, demands.len() * q);
-    let p = classes / q;
-    let by_row = Mat::from_fn(own, p, |r, c| t[(r / q, (r % q) * p + c)]);
-    let dual = Dual::new(
-        kernel.submatrix(0, 0, own, own).to_owned(),
-        q,
-        by_row,
-        setting.lambda,
-    )?;
+    let dual = dual_of(setting, &t, kernel.submatrix(0, 0, own, own).to_owned())?;
     let cross = kernel.submatrix(0, own, own, asked).to_owned();
     let joint = dual.joint(cross, kernel.submatrix(own, own, asked, asked))?;
     drop(kernel);

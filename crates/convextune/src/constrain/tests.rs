@@ -38,6 +38,7 @@ fn setting(copies: usize, keep_f0: bool) -> Setting {
         scale: SCALE,
         batch: 4,
         largest_kernel: 1000,
+        kept: None,
     }
 }
 

@@ -14,6 +14,7 @@ use super::head::choose_lambda;
 use super::options::{FitOptions, WeightDecay};
 use super::prior::LambdaSource;
 use crate::error::Error;
+use crate::kept_kernel::{KeptKernel, is_kept};
 use crate::progress::Reporter;
 
 /// Folds of the cross validation that chooses the penalty of `fc`.
@@ -49,6 +50,8 @@ pub struct HeadOnlyFit {
     pub record: HeadRecord,
     /// Outputs on the training samples, `N x C`.
     pub outputs: Mat<f64>,
+    /// The kernel `Phi Phi'`, where it is to be kept (`lqf-fc` only).
+    pub kernel: Option<KeptKernel>,
 }
 
 /// Squared loss with targets alpha onehot(y), in closed form.
@@ -80,10 +83,13 @@ pub fn fit_lqf_fc(
         leave_one_out_error: Some(error_rate(&held_out, labels)),
         descent: Vec::new(),
     };
+    let kernel = is_kept(labels.len(), options.keep_kernel)
+        .then(|| KeptKernel::new((&features.phi * features.phi.transpose()).as_ref()));
     Ok(HeadOnlyFit {
         head,
         record,
         outputs,
+        kernel,
     })
 }
 
@@ -138,6 +144,7 @@ pub fn fit_fc(
         head: fit.head,
         record,
         outputs,
+        kernel: None,
     })
 }
 

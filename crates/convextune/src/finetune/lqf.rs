@@ -14,11 +14,13 @@ use super::evidence::gather;
 use super::features::{Features, targets};
 use super::head::initial_head;
 use super::head_only::error_rate;
+use super::lqf_model::LqfModel;
 use super::options::{FitOptions, HeadInit};
 use super::plan::{KERNEL_BYTES, Plan, Sizes, largest_kernel, multiply_adds, plan};
 use super::prepared::{Statistics, statistics};
 use super::prior::{LambdaSource, Prior, choose, iterations};
 use crate::error::Error;
+use crate::kept_kernel::KeptKernel;
 use crate::linearize::{Copies, Linearization, batch_of_copies};
 use crate::progress::Reporter;
 use crate::samples::Samples;
@@ -26,21 +28,6 @@ use crate::samples::Samples;
 /// Outputs of the frozen stages that are kept in memory, at most; beyond, every pass computes them
 /// again.
 const FROZEN_BYTES: usize = 4 << 30;
-
-/// A fitted linearised network: `f(x) = [f0(x)] + J(x) u + b`.
-#[derive(Clone, Debug)]
-pub struct LqfModel {
-    /// w0: the backbone and the head.
-    pub network: Network<f32>,
-    /// First node whose weights are trained.
-    pub first_trainable: NodeId,
-    /// u over the trainable weights; weight-major where every class has a copy.
-    pub u: Vec<f32>,
-    /// b, length C.
-    pub bias: Vec<f64>,
-    /// Whether f0 is part of the model.
-    pub keep_f0: bool,
-}
 
 /// How the minimum was reached, and what is proved about it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -87,6 +74,8 @@ pub struct LqfFit {
     pub record: LqfRecord,
     /// Outputs on the training samples, `N x C`.
     pub outputs: Mat<f64>,
+    /// The dual kernel, where it was formed and is to be kept.
+    pub kernel: Option<KeptKernel>,
 }
 
 /// Training data of a fit.
@@ -143,6 +132,7 @@ pub fn fit_lqf(
         model,
         record: solved.record,
         outputs: solved.outputs,
+        kernel: solved.kernel,
     })
 }
 
@@ -220,6 +210,7 @@ struct Solved {
     bias: Vec<f64>,
     outputs: Mat<f64>,
     record: LqfRecord,
+    kernel: Option<KeptKernel>,
 }
 
 /// Minimises `1/2 ||P (t - J u)||^2 + (Lambda/2) (||u_head||^2 + ||u_back||^2 / s^2)` and adds the
@@ -248,6 +239,7 @@ fn solve(
     let resumed = checkpoints.load();
     let decided = decide(lin, &target, data, options, resumed.as_ref(), reporter)?;
     let Decided { plan, prior, .. } = decided;
+    let kernel = decided.statistics.kept(&prior, options.keep_kernel);
     let prepared = decided.statistics.prepare(lin, &prior)?;
     let scaled = Scaled::new(jacobian, jacobian.backbone_range(), prior.scale)?;
     let centred = Centred::new(&scaled, classes)?;
@@ -304,6 +296,7 @@ fn solve(
         bias,
         outputs,
         record,
+        kernel,
     })
 }
 

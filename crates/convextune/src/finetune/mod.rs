@@ -7,6 +7,7 @@ pub mod features;
 pub mod head;
 mod head_only;
 mod lqf;
+mod lqf_model;
 mod memory;
 mod options;
 mod plan;
@@ -16,8 +17,9 @@ mod prior;
 pub use checkpoints::{Checkpoint, CheckpointView, Checkpoints, NoCheckpoints};
 pub use descent::{Descent, DescentPoint};
 pub use head_only::{HeadOnlyFit, HeadRecord, error_rate, fit_fc, fit_lqf_fc, predicted};
-pub use lqf::{LqfFit, LqfModel, LqfRecord, TrainingSet, fit_lqf};
+pub use lqf::{LqfFit, LqfRecord, TrainingSet, fit_lqf};
 pub(crate) use lqf::{cost, first_trainable, sizes, split_frozen};
+pub use lqf_model::LqfModel;
 pub use options::{
     BackboneWeight, FitOptions, HeadInit, Method, PreconditionerChoice, SolverChoice, WeightDecay,
 };

@@ -126,6 +126,8 @@ pub struct FitOptions {
     pub memory: Option<usize>,
     /// Seed of the head, the sketch and the probes.
     pub seed: u64,
+    /// Whether the model keeps the kernel of its training images, if one was formed; `None`: if it is small.
+    pub keep_kernel: Option<bool>,
 }
 
 impl FitOptions {
@@ -158,6 +160,7 @@ impl Default for FitOptions {
             batch: 16,
             memory: None,
             seed: 0,
+            keep_kernel: None,
         }
     }
 }

@@ -17,6 +17,7 @@ use super::options::{FitOptions, PreconditionerChoice, SolverChoice};
 use super::plan::{KERNEL_BYTES, Plan};
 use super::prior::{Prior, leave_one_out};
 use crate::error::Error;
+use crate::kept_kernel::{KeptKernel, is_kept};
 use crate::linearize::{Curvature, CurvatureOptions, Linearization, SketchOptions, SketchedRows};
 use crate::progress::Reporter;
 
@@ -71,6 +72,16 @@ pub(crate) fn statistics(
 }
 
 impl Statistics {
+    /// The kernel under a prior, for the model file, if there is one and it is `wanted`.
+    pub(super) fn kept(&self, prior: &Prior, wanted: Option<bool>) -> Option<KeptKernel> {
+        match self {
+            Self::Kernel(parts) if is_kept(parts.samples() * parts.classes(), wanted) => {
+                Some(KeptKernel::new(parts.kernel(prior.scale).as_ref()))
+            }
+            _ => None,
+        }
+    }
+
     /// The solver under a prior, for one copy of the weights.
     pub(crate) fn prepare(self, lin: &Linearization<'_>, prior: &Prior) -> Result<Prepared, Error> {
         let scale = prior.scale;

@@ -220,7 +220,7 @@ impl CurvedPosterior {
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
         let setting = Setting::of(&model)?;
-        let (trained, samples) = Trained::find(model, options, reporter)?;
+        let (trained, samples) = Trained::read_all(model, options, reporter)?;
         let (model, labels) = (trained.model(), trained.labels());
         let residuals = fit_residuals(model, &setting, labels, &samples, reporter)?;
         let how = Approximation::how(approximation, model.header.options.seed);

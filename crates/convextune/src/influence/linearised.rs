@@ -1,6 +1,7 @@
 //! The linearised network of a fitted model over its training samples, as the fit had it.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use convextune_model::graph::{Network, NodeId};
 use convextune_model::tensor::Shape;
@@ -11,6 +12,7 @@ use crate::error::Error;
 use crate::finetune::{
     FitOptions, HeadInit, KERNEL_BYTES, Method, formed_kernel, largest_kernel, split_frozen,
 };
+use crate::kept_kernel::KeptKernel;
 use crate::linearize::{Copies, CrossKernel, Linearization, batch_of_copies};
 use crate::model_file::{HEAD, Model};
 use crate::progress::Reporter;
@@ -40,6 +42,8 @@ pub struct Setting {
     pub batch: usize,
     /// Rows of the largest kernel that is formed.
     pub largest_kernel: usize,
+    /// The kernel of the training samples, where the model file has it.
+    pub kept: Option<Arc<KeptKernel>>,
 }
 
 impl Setting {
@@ -66,6 +70,7 @@ impl Setting {
                 options.copies(classes) > 1,
                 formed_kernel(report.plan.as_ref()),
             ),
+            kept: model.kernel.clone(),
         };
         check_quadratic(options.method)?;
         check_unconstrained(model)?;
@@ -135,6 +140,8 @@ pub struct Linearised {
     copies: usize,
     scale: f64,
     batch: usize,
+    /// Of the samples.
+    kept: Option<Arc<KeptKernel>>,
     /// Of everything so far.
     work: Cell<Work>,
 }
@@ -160,8 +167,12 @@ impl Linearised {
             copies: setting.copies,
             scale: setting.scale,
             batch,
+            kept: None,
             work: Cell::default(),
         };
+        let rows = this.samples.len() * setting.classes / setting.copies;
+        let of_samples = setting.kept.iter().find(|kept| kept.rows() == rows);
+        this.kept = of_samples.cloned();
         if let Some(samples) = this.frozen(&this.samples, reporter)? {
             this.samples = samples;
         }
@@ -226,6 +237,7 @@ impl Linearised {
     /// # Panics
     /// When `keep` does not have one flag a sample.
     pub fn retain(&mut self, keep: &[bool]) {
+        self.kept = None;
         self.samples.retain(keep);
     }
 
@@ -253,11 +265,15 @@ impl Linearised {
         self.with(reporter, |lin| Copies::new(lin, self.copies)?.f0())
     }
 
-    /// The kernel `J S^2 J'` under the prior, `Nq x Nq`, not centred.
+    /// The kernel `J S^2 J'` under the prior, `Nq x Nq`, not centred; that of the model file where it is that of these
+    /// samples.
     ///
     /// # Errors
     /// When a sample cannot be read.
     pub fn kernel(&self, reporter: &dyn Reporter) -> Result<Mat<f64>, Error> {
+        if let Some(kept) = &self.kept {
+            return Ok(kept.matrix());
+        }
         self.with(reporter, |lin| {
             let runs = lin.kernel_passes(KERNEL_BYTES);
             reporter.stage("dual kernel", (self.samples.len() * runs) as u64);

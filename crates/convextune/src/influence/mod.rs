@@ -27,6 +27,7 @@ mod short;
 mod tests;
 mod trained;
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use convextune_model::images::Item;
@@ -52,18 +53,23 @@ pub use scores::{Nearest, Suspicion};
 pub use short::Short;
 pub use trained::Trained;
 
+/// Relative difference of `||S^-1 u||^2` from that of the kernel's solution at which they do not belong together.
+const FOREIGN: f64 = 0.01;
 /// Entries of a matrix between training images and queries, at most.
 const QUERY_ENTRIES: usize = 1 << 26;
 
 /// A fitted model together with its training images and the inverse of its Hessian.
 pub struct Posterior {
     trained: Trained,
-    linearised: Linearised,
+    setting: Setting,
+    /// Made when it is first needed, where the model has the kernel.
+    linearised: OnceCell<Linearised>,
     dual: Dual,
 }
 
 impl Posterior {
-    /// Finds the training images of `model` again, and factorises.
+    /// Finds the training images of `model` again, and factorises their kernel; where the model file has it, no image
+    /// is decoded.
     ///
     /// # Errors
     /// When the model's loss is not quadratic, its training images are not there or not the same,
@@ -78,11 +84,24 @@ impl Posterior {
             ));
         }
         check_size(&setting, model.header.report.train_samples)?;
-        let (trained, samples) = Trained::find(model, options, reporter)?;
+        if let Some(kept) = &setting.kept {
+            let trained = Trained::find(model, options, reporter)?;
+            let t = targets(trained.labels(), setting.classes, setting.alpha);
+            let dual = dual_of(&setting, &t, kept.matrix())?;
+            check_kept(trained.model(), &setting, &dual)?;
+            return Ok(Self {
+                trained,
+                setting,
+                linearised: OnceCell::new(),
+                dual,
+            });
+        }
+        let (trained, samples) = Trained::read_all(model, options, reporter)?;
         let (linearised, dual) = posterior(&setting, samples, trained.labels(), reporter)?;
         Ok(Self {
             trained,
-            linearised,
+            setting,
+            linearised: OnceCell::from(linearised),
             dual,
         })
     }
@@ -108,8 +127,13 @@ impl Posterior {
     }
 
     /// The linearised network over the training images.
-    pub fn linearised(&self) -> &Linearised {
-        &self.linearised
+    fn linearised(&self, reporter: &dyn Reporter) -> Result<&Linearised, Error> {
+        if let Some(linearised) = self.linearised.get() {
+            return Ok(linearised);
+        }
+        let samples = self.trained.read(self.items().to_vec(), reporter)?;
+        let linearised = Linearised::new(&self.setting, samples, reporter)?;
+        Ok(self.linearised.get_or_init(|| linearised))
     }
 
     /// The algebra: residuals, leave-one-out, removal of groups, effects on queries.
@@ -128,8 +152,9 @@ impl Posterior {
     /// # Errors
     /// When an image cannot be read.
     pub fn queries(&self, samples: &Samples, reporter: &dyn Reporter) -> Result<Queries, Error> {
+        let linearised = self.linearised(reporter)?;
         self.dual
-            .queries(self.linearised.cross_kernel(samples, reporter)?)
+            .queries(linearised.cross_kernel(samples, reporter)?)
     }
 
     /// Queries that should be asked about at a time, at most: their matrices then stay near a
@@ -145,7 +170,7 @@ impl Posterior {
     /// # Errors
     /// When an image cannot be read.
     pub fn weights(&self, removal: &Removal, reporter: &dyn Reporter) -> Result<Vec<f64>, Error> {
-        self.linearised.weights(&removal.dual, reporter)
+        self.linearised(reporter)?.weights(&removal.dual, reporter)
     }
 }
 
@@ -179,18 +204,44 @@ pub fn posterior(
     reporter: &dyn Reporter,
 ) -> Result<(Linearised, Dual), Error> {
     let linearised = Linearised::new(setting, samples, reporter)?;
-    let q = linearised.rows()?;
     let t = fit_targets(setting, labels, &linearised, reporter)?;
-    let p = setting.classes / q;
-    let by_row = Mat::from_fn(labels.len() * q, p, |r, c| t[(r / q, (r % q) * p + c)]);
-    let kernel = linearised.kernel(reporter)?;
-    let dual = Dual::new(kernel, q, by_row, setting.lambda)?;
+    let dual = dual_of(setting, &t, linearised.kernel(reporter)?)?;
     Ok((linearised, dual))
+}
+
+/// The dual of a fit of `t` (`N x C`) with the kernel of its samples.
+pub(crate) fn dual_of(setting: &Setting, t: &Mat<f64>, kernel: Mat<f64>) -> Result<Dual, Error> {
+    let n = t.nrows();
+    let q = kernel.nrows() / n.max(1);
+    let p = setting.classes / q.max(1);
+    let by_row = Mat::from_fn(n * q, p, |r, c| t[(r / q, (r % q) * p + c)]);
+    Dual::new(kernel, q, by_row, setting.lambda)
+}
+
+/// That the kernel of a model file belongs to its weights: `||S^-1 u||^2 = a' K a`.
+fn check_kept(model: &Model, setting: &Setting, dual: &Dual) -> Result<(), Error> {
+    let square = |u: &[f32]| u.iter().map(|u| f64::from(*u).powi(2)).sum::<f64>();
+    let u = model.body.trained();
+    let network = &setting.network;
+    let head = network.node_weights(network.graph().output()).parameters;
+    let (backbone, head) = u.split_at(u.len() - head.len() * setting.copies);
+    let told = square(backbone) / setting.scale.powi(2) + square(head);
+    let image = dual.kernel() * dual.a();
+    let columns = dual.a().col_iter().zip(image.col_iter());
+    let wanted: f64 = columns.map(|(a, image)| a.transpose() * image).sum();
+    if (told - wanted).abs() <= FOREIGN * wanted {
+        return Ok(());
+    }
+    Err(Error::Usage(
+        "the kernel in the model file does not belong to its weights: the file is damaged, or was put together from \
+         others; fit again"
+            .into(),
+    ))
 }
 
 /// What the linear part of a fit is fitted to, `N x C`: the targets, less the network's own outputs where those are
 /// kept.
-fn fit_targets(
+pub(crate) fn fit_targets(
     setting: &Setting,
     labels: &[usize],
     linearised: &Linearised,

@@ -172,7 +172,7 @@ impl ShortPosterior {
         options: &ReadOptions,
         reporter: &dyn Reporter,
     ) -> Result<Self, Error> {
-        let (trained, samples) = Trained::find(model, options, reporter)?;
+        let (trained, samples) = Trained::read_all(model, options, reporter)?;
         let (model, labels) = (trained.model(), trained.labels());
         let residuals = fit_residuals(model, setting, labels, &samples, reporter)?;
         let linearised = Linearised::new(setting, samples, reporter)?;

@@ -5,7 +5,7 @@ use convextune_model::images::{ImageSource, Item};
 use super::linearised::head_has_seen_labels;
 use crate::error::Error;
 use crate::finetune::honest_samples;
-use crate::job::{ReadOptions, decode, read};
+use crate::job::{Found, ReadOptions, decode, find, read};
 use crate::model_file::Model;
 use crate::progress::Reporter;
 use crate::samples::Samples;
@@ -28,17 +28,34 @@ impl Trained {
         model: Model,
         options: &ReadOptions,
         reporter: &dyn Reporter,
+    ) -> Result<Self, Error> {
+        let found = find(&model.header, options, reporter)?;
+        Ok(Self::of(model, found, options.cache_memory).0)
+    }
+
+    /// Finds the training images of `model` again, and decodes them.
+    ///
+    /// # Errors
+    /// When they are not there or not the same.
+    pub fn read_all(
+        model: Model,
+        options: &ReadOptions,
+        reporter: &dyn Reporter,
     ) -> Result<(Self, Samples), Error> {
         let found = read(&model.header, options, reporter)?;
-        let (items, labels) = (found.train.items().to_vec(), found.train.labels());
+        let (trained, source) = Self::of(model, found, options.cache_memory);
+        Ok((trained, Samples::images(source)))
+    }
+
+    fn of(model: Model, found: Found, cache_memory: usize) -> (Self, ImageSource) {
         let trained = Self {
             model,
-            items,
+            items: found.train.items().to_vec(),
+            labels: found.train.labels(),
             held_out: found.held_out,
-            labels,
-            cache_memory: options.cache_memory,
+            cache_memory,
         };
-        Ok((trained, Samples::images(found.train)))
+        (trained, found.train)
     }
 
     /// The model.

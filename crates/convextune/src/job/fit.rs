@@ -1,5 +1,6 @@
 //! Fitting one model of a job, testing it, and the figures of both.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use convextune_model::graph::Network;
@@ -14,6 +15,7 @@ use crate::finetune::{
     Checkpoints, FitOptions, HeadInit, HeadOnlyFit, LqfModel, Method, TrainingSet, error_rate,
     first_trainable, fit_fc, fit_lqf, fit_lqf_fc,
 };
+use crate::kept_kernel::KeptKernel;
 use crate::linearize::{UNKNOWNS, batch_within};
 use crate::model_file::{FORMAT_VERSION, HEAD, Header, Model};
 use crate::progress::Reporter;
@@ -67,6 +69,13 @@ fn within_memory(
     Ok(options)
 }
 
+/// What a fit leaves.
+struct Fitted {
+    body: LqfModel,
+    report: FitReport,
+    kernel: Option<KeptKernel>,
+}
+
 impl Job {
     /// Fits one model and tests it.
     ///
@@ -87,7 +96,11 @@ impl Job {
             reporter,
         )?;
         let options = &within_memory(&network, self.train.shape(), options, reporter)?;
-        let (body, mut report) = match options.method {
+        let Fitted {
+            body,
+            mut report,
+            kernel,
+        } = match options.method {
             Method::Lqf => self.fit_linearised(&network, options, checkpoints, reporter)?,
             Method::LqfFc | Method::Fc => self.fit_head(&network, options, reporter)?,
         };
@@ -112,7 +125,17 @@ impl Job {
             changes: Vec::new(),
             report,
         };
-        let mut model = Model { header, body };
+        if options.keep_kernel == Some(true) && kernel.is_none() {
+            reporter.note(
+                "the fit formed no kernel, so that the model keeps none; `--solver dual` forms one",
+            );
+        }
+        let kernel = kernel.map(Arc::new);
+        let mut model = Model {
+            header,
+            body,
+            kernel,
+        };
         // What the file will hold, so that a model predicts the same before and after.
         model
             .body
@@ -141,7 +164,7 @@ impl Job {
         options: &FitOptions,
         checkpoints: &mut dyn Checkpoints,
         reporter: &dyn Reporter,
-    ) -> Result<(LqfModel, FitReport), Error> {
+    ) -> Result<Fitted, Error> {
         let data = TrainingSet {
             samples: &self.train,
             labels: &self.train_labels,
@@ -171,7 +194,11 @@ impl Job {
             preconditioner_cost: r.preconditioner_cost,
             ..self.report(options.method, r.lambda, &fit.outputs)
         };
-        Ok((fit.model, report))
+        Ok(Fitted {
+            body: fit.model,
+            report,
+            kernel: fit.kernel,
+        })
     }
 
     fn fit_head(
@@ -179,13 +206,14 @@ impl Job {
         network: &Network<f32>,
         options: &FitOptions,
         reporter: &dyn Reporter,
-    ) -> Result<(LqfModel, FitReport), Error> {
+    ) -> Result<Fitted, Error> {
         let features = Features::of(network, &self.train, options.batch, reporter)?;
         let data = (self.train_labels.as_slice(), self.classes.len());
         let HeadOnlyFit {
             head,
             record,
             outputs,
+            kernel,
         } = match options.method {
             Method::Fc => fit_fc(&features, data, options, reporter)?,
             _ => fit_lqf_fc(&features, data, options)?,
@@ -207,16 +235,18 @@ impl Job {
         };
         let first_trainable = network.graph().output();
         let (u, bias, keep_f0) = (Vec::new(), head.bias, true);
-        Ok((
-            LqfModel {
-                network,
-                first_trainable,
-                u,
-                bias,
-                keep_f0,
-            },
+        let body = LqfModel {
+            network,
+            first_trainable,
+            u,
+            bias,
+            keep_f0,
+        };
+        Ok(Fitted {
+            body,
             report,
-        ))
+            kernel,
+        })
     }
 
     /// The figures that every method has; the others are zero.

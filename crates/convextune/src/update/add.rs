@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use convextune_model::images::{ImageSource, Item};
 
-use super::changed::{Changed, Way};
+use super::changed::{Changed, Way, closed};
 use super::iterated::Iterated;
 use super::minimum::DualSolution;
 use super::{Added, What, head_is_fitted};
 use crate::error::Error;
 use crate::finetune::head::random_head;
 use crate::finetune::{HeadInit, Method};
-use crate::influence::{Linearised, Setting, check_size, posterior};
+use crate::influence::{Linearised, Setting, check_size};
 use crate::job::decode;
 use crate::job::{Found, ReadOptions, added_images, find, name_prefix};
 use crate::model_file::{HEAD, Header, Model};
@@ -57,13 +57,14 @@ pub fn add(model: &Model, options: &AddOptions, reporter: &dyn Reporter) -> Resu
     let reason = |(path, why): &(PathBuf, _)| format!("{}: {why}", path.display());
     let skipped: Vec<String> = source.skipped().iter().map(reason).collect();
     let samples = Samples::images(source);
-    let (linearised, way) = if check_size(&setting, labels.len()).is_ok() {
-        let (linearised, dual) = posterior(&setting, samples, &labels, reporter)?;
-        (linearised, Way::Closed(DualSolution::of(&dual)))
+    let (linearised, way, kernel) = if check_size(&setting, labels.len()).is_ok() {
+        let wanted = old.options.keep_kernel;
+        let (linearised, dual, kernel) = closed(&setting, samples, &labels, wanted, reporter)?;
+        (linearised, Way::Closed(DualSolution::of(&dual)), kernel)
     } else {
         let linearised = Linearised::new(&setting, samples, reporter)?;
         let way = Iterated::new(model, &setting, new.len(), labels.len());
-        (linearised, Way::Iterated(way))
+        (linearised, Way::Iterated(way), None)
     };
     let held_out = held_out.into_iter().map(|item| Item {
         label: union.relabelled[item.label],
@@ -73,6 +74,7 @@ pub fn add(model: &Model, options: &AddOptions, reporter: &dyn Reporter) -> Resu
         setting,
         linearised,
         way,
+        kernel,
         classes: union.classes,
         items,
         held_out: held_out.collect(),
@@ -193,6 +195,7 @@ fn with_classes(setting: Setting, model: &Model, classes: &[String]) -> Result<S
         network,
         copies,
         classes: count,
+        kept: None,
         ..setting
     })
 }

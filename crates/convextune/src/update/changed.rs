@@ -1,5 +1,6 @@
 //! The model over a changed training set, its header and its figures.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use convextune_model::images::{ImageSource, Item, digests, fingerprint};
@@ -11,8 +12,9 @@ use crate::error::Error;
 use crate::finetune::{
     LqfModel, Method, Plan, PreconditionerChoice, SolverChoice, cost, error_rate,
 };
-use crate::influence::{Linearised, Setting};
+use crate::influence::{Dual, Linearised, Setting, dual_of, fit_targets};
 use crate::job::decode;
+use crate::kept_kernel::{KeptKernel, is_kept};
 use crate::model_file::{HEAD, Header, Model};
 use crate::progress::Reporter;
 use crate::report::{FitReport, peak_memory};
@@ -26,11 +28,30 @@ pub(super) enum Way {
     Iterated(Iterated),
 }
 
+/// What the closed form needs: the linearised network over `samples`, the dual of their fit, and their kernel where it
+/// is to be kept (`wanted`: whether that was asked for).
+pub(super) fn closed(
+    setting: &Setting,
+    samples: Samples,
+    labels: &[usize],
+    wanted: Option<bool>,
+    reporter: &dyn Reporter,
+) -> Result<(Linearised, Dual, Option<KeptKernel>), Error> {
+    let linearised = Linearised::new(setting, samples, reporter)?;
+    let t = fit_targets(setting, labels, &linearised, reporter)?;
+    let kernel = linearised.kernel(reporter)?;
+    let kept = is_kept(kernel.nrows(), wanted).then(|| KeptKernel::new(kernel.as_ref()));
+    let dual = dual_of(setting, &t, kernel)?;
+    Ok((linearised, dual, kept))
+}
+
 /// A changed training set, and the way to the minimum over it.
 pub(super) struct Changed {
     pub setting: Setting,
     pub linearised: Linearised,
     pub way: Way,
+    /// Of the training images, where it is to be kept.
+    pub kernel: Option<KeptKernel>,
     /// Class names.
     pub classes: Vec<String>,
     /// The training images, in the order of `linearised`.
@@ -78,7 +99,12 @@ impl Changed {
             ..old.clone()
         };
         let body = body(&self.setting, old.options.method, &solved);
-        let mut model = Model { header, body };
+        let kernel = self.kernel.map(Arc::new);
+        let mut model = Model {
+            header,
+            body,
+            kernel,
+        };
         let report = &mut model.header.report;
         report.seconds = self.begin.elapsed().as_secs_f64();
         test(&mut model, self.held_out, self.cache_memory, reporter)?;

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use convextune_model::images::Item;
 
-use super::changed::{Changed, Way};
+use super::changed::{Changed, Way, closed};
 use super::iterated::Iterated;
 use super::manifest::hashes;
 use super::minimum::DualSolution;
 use super::{Removal, SampleList, What};
 use crate::error::Error;
-use crate::influence::{Linearised, Setting, check_size, posterior};
+use crate::influence::{Linearised, Setting, check_size};
 use crate::job::decode;
 use crate::job::{Found, ReadOptions, find};
 use crate::model_file::Model;
@@ -63,22 +63,23 @@ pub fn forget(
     let (removed, items) = (some(false), some(true));
     let sha256 = hashes(&removed, &header.classes)?;
     let samples = Samples::images(train);
-    let (mut linearised, way) = if check_size(&setting, labels.len()).is_ok() {
-        let (linearised, dual) = posterior(&setting, samples, &labels, reporter)?;
-        (
-            linearised,
-            Way::Closed(DualSolution::without(&dual, &group)?),
-        )
+    let (mut linearised, way, kernel) = if check_size(&setting, labels.len()).is_ok() {
+        let wanted = header.options.keep_kernel;
+        let (linearised, dual, kernel) = closed(&setting, samples, &labels, wanted, reporter)?;
+        let solution = DualSolution::without(&dual, &group)?;
+        let kernel = kernel.map(|kernel| kernel.of_samples(&keep));
+        (linearised, Way::Closed(solution), kernel)
     } else {
         let linearised = Linearised::new(&setting, samples, reporter)?;
         let way = Iterated::new(model, &setting, group.len(), labels.len());
-        (linearised, Way::Iterated(way))
+        (linearised, Way::Iterated(way), None)
     };
     linearised.retain(&keep);
     let changed = Changed {
         setting,
         linearised,
         way,
+        kernel,
         classes: header.classes.clone(),
         items,
         held_out,

@@ -12,12 +12,11 @@
 use convextune_solve::quadratic::{PcgOptions, RidgeProblem, Start};
 use convextune_solve::{Centred, LinearOperator, Scaled};
 
-use super::minimum::{Found, Minimum, watch};
+use super::minimum::{Minimum, Point, watch};
 use crate::error::Error;
 use crate::finetune::features::targets;
 use crate::finetune::{
-    FitOptions, LambdaSource, LqfModel, Plan, PreconditionerChoice, Prepared, Prior, SolverChoice,
-    statistics,
+    FitOptions, LambdaSource, Plan, PreconditionerChoice, Prepared, Prior, SolverChoice, statistics,
 };
 use crate::influence::{Linearised, Setting};
 use crate::linearize::Copies;
@@ -60,7 +59,8 @@ impl Iterated {
         let unit = report.kernel_mean_diagonal.unwrap_or(0.0);
         let share = report.backbone_share.unwrap_or(0.0);
         Self {
-            warm: (setting.classes == model.header.classes.len()).then(|| trained(&model.body)),
+            warm: (setting.classes == model.header.classes.len())
+                .then(|| model.body.trained().to_vec()),
             plan,
             prior: Prior {
                 lambda: setting.lambda,
@@ -112,14 +112,14 @@ impl Iterated {
             };
             let mut observer = watch(reporter);
             let solved = prepared.solve(&problem, setting.copies, &pcg, start, &mut observer)?;
-            let found = Found {
-                v: solved.x,
-                certificate: solved.certificate,
+            let solver_work = lin.work();
+            reporter.stage("training error", labels.len() as u64);
+            let point = Point::at(&jacobian, &scaled, solved.x)?;
+            Ok(Minimum {
                 status: solved.status,
                 iterations: solved.iterations,
-                solver_work: lin.work(),
-            };
-            found.minimum(&jacobian, &scaled, setting, &target, reporter)
+                ..point.minimum(setting, &target, solved.certificate, solver_work)
+            })
         })
     }
 
@@ -152,16 +152,4 @@ impl Iterated {
 pub(super) fn tolerance(fit: f64, changed: usize, all: usize) -> f64 {
     let share = changed as f64 / all.max(1) as f64;
     fit.min((TRACE * share).max(FINEST))
-}
-
-/// The numbers that were trained: u, or the weights of a head alone.
-pub(super) fn trained(model: &LqfModel) -> Vec<f32> {
-    let network = &model.network;
-    match model.u.as_slice() {
-        [] => network
-            .node_weights(network.graph().output())
-            .parameters
-            .to_vec(),
-        u => u.to_vec(),
-    }
 }

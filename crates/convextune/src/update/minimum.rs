@@ -33,6 +33,8 @@ pub(super) struct DualSolution {
     pub lambda: f64,
     /// Mean diagonal of the centred kernel.
     pub mean_diagonal: f64,
+    /// K, centred over these samples or more, `Nq x Nq`.
+    kernel: Mat<f64>,
 }
 
 impl DualSolution {
@@ -46,6 +48,7 @@ impl DualSolution {
             rows: dual.rows(),
             lambda: dual.lambda(),
             mean_diagonal: mean_diagonal(dual.kernel(), dual.rows(), &all),
+            kernel: dual.kernel().to_owned(),
         }
     }
 
@@ -58,11 +61,11 @@ impl DualSolution {
         let q = dual.rows();
         let kept: Vec<usize> = (0..dual.samples()).filter(|i| !group.contains(i)).collect();
         let (r, g) = (rows_of(&kept, q), rows_of(group, q));
-        let m = dual.inverse();
-        let part = |rows: &[usize], columns: &[usize]| {
+        let part = |m: MatRef<'_, f64>, rows: &[usize], columns: &[usize]| {
             Mat::from_fn(rows.len(), columns.len(), |i, j| m[(rows[i], columns[j])])
         };
-        let within = part(&g, &g);
+        let m = dual.inverse();
+        let within = part(m, &g, &g);
         let factor = Llt::new(within.as_ref(), Side::Lower).map_err(|_| {
             let (what, reason) = (
                 "Cholesky of a leave-out block",
@@ -70,7 +73,7 @@ impl DualSolution {
             );
             SolveError::Factorisation { what, reason }
         })?;
-        let (mut inverse, across) = (part(&r, &r), part(&r, &g));
+        let (mut inverse, across) = (part(m, &r, &r), part(m, &r, &g));
         matmul(
             inverse.as_mut(),
             Accum::Add,
@@ -87,7 +90,17 @@ impl DualSolution {
             rows: q,
             lambda: dual.lambda(),
             mean_diagonal: mean_diagonal(dual.kernel(), q, &kept),
+            kernel: part(dual.kernel(), &r, &r),
         })
+    }
+
+    /// `sum over columns of x' K x` for `x` of `Nq x p`, row-major, without class means: what centring over more samples
+    /// took from K vanishes between such columns.
+    fn square(&self, x: &[f64]) -> f64 {
+        let x = MatRef::from_row_major_slice(x, self.a.nrows(), self.a.ncols());
+        let image = &self.kernel * x;
+        let columns = x.col_iter().zip(image.col_iter());
+        columns.map(|(x, image)| x.transpose() * image).sum()
     }
 
     /// The outputs `f_{-i}(x_i)` of the fit without each sample, `N x C`, where there is one row a
@@ -128,7 +141,7 @@ pub(crate) struct Minimum {
     pub bias: Vec<f64>,
     /// Outputs on the training samples, `N x C`.
     pub outputs: Mat<f64>,
-    /// Computed at u by fresh products.
+    /// Computed at u.
     pub certificate: Certificate,
     pub status: Status,
     /// Of the conjugate gradients; 0 where the dual solution was good enough.
@@ -156,74 +169,101 @@ pub(super) fn minimum(
         let target = row_major(&solution.target);
         let problem = RidgeProblem::new(&centred, centred.target(&target)?, setting.lambda)?;
         let a = row_major(&solution.a);
-        reporter.stage("certificate", 4 * lin.samples().len() as u64);
-        let (mut v, mut certificate) = Certificate::compute_dual(&problem, &a)?;
-        let (mut status, mut iterations) = (Status::Converged, 0);
-        if certificate.relative_gradient_norm > options.tolerance {
-            reporter.stage("solver", 0);
-            let pcg = PcgOptions {
-                tolerance: options.tolerance,
-                max_iterations: options.max_passes / 2,
-            };
-            let mut observer = watch(reporter);
-            let columns = Columns(solution, solution.a.ncols());
-            let solved = solve_dual(&problem, &columns, &pcg, Start::Warm(a), &mut observer)?;
-            (status, iterations) = (solved.status, solved.iterations);
-            (v, certificate) = (solved.x, solved.certificate);
+        reporter.stage("certificate", 2 * lin.samples().len() as u64);
+        let mut v = vec![0.0; centred.cols()];
+        centred.apply_adjoint(&a, &mut v)?;
+        let point = Point::at(&jacobian, &scaled, v)?;
+        let residual = centred.target(&point.residual(&target))?;
+        let certificate = Certificate::from_dual(&problem, &a, (point.square, &residual), |x| {
+            solution.square(x)
+        })?;
+        // Both, since the gradient is that of a kernel which may be the file's.
+        let most = certificate
+            .relative_gradient_norm
+            .max(certificate.suboptimality_bound_relative);
+        if most <= options.tolerance {
+            let solver_work = lin.work();
+            return Ok(point.minimum(setting, &target, certificate, solver_work));
         }
-        let found = Found {
-            v,
-            certificate,
-            status,
-            iterations,
-            solver_work: lin.work(),
+        reporter.stage("solver", 0);
+        let pcg = PcgOptions {
+            tolerance: options.tolerance,
+            max_iterations: options.max_passes / 2,
         };
-        found.minimum(&jacobian, &scaled, setting, &target, reporter)
+        let mut observer = watch(reporter);
+        let columns = Columns(solution, solution.a.ncols());
+        let solved = solve_dual(&problem, &columns, &pcg, Start::Warm(a), &mut observer)?;
+        let solver_work = lin.work();
+        reporter.stage("training error", lin.samples().len() as u64);
+        let point = Point::at(&jacobian, &scaled, solved.x)?;
+        Ok(Minimum {
+            status: solved.status,
+            iterations: solved.iterations,
+            ..point.minimum(setting, &target, solved.certificate, solver_work)
+        })
     })
 }
 
-/// A solver's result, in the weights that [`Scaled`] scales.
-pub(super) struct Found {
-    pub v: Vec<f64>,
-    pub certificate: Certificate,
-    pub status: Status,
-    pub iterations: usize,
-    pub solver_work: Work,
+/// A point, and what the linearised network says there.
+pub(super) struct Point {
+    u: Vec<f64>,
+    /// `||S^-1 u||^2`.
+    square: f64,
+    /// f0, length NC.
+    f0: Vec<f64>,
+    /// J u, length NC.
+    ju: Vec<f64>,
 }
 
-impl Found {
-    /// With the bias and the outputs on the training samples, of targets `target` (`N x C`, row-major).
-    pub fn minimum(
-        mut self,
+impl Point {
+    /// Of `v = S^-1 u`; one product with J.
+    pub fn at(
         jacobian: &Copies<'_, '_>,
         scaled: &Scaled<'_>,
+        mut v: Vec<f64>,
+    ) -> Result<Self, Error> {
+        let square = v.iter().map(|v| v * v).sum();
+        scaled.scale(&mut v);
+        let (f0, ju) = jacobian.outputs_at(&v)?;
+        Ok(Self {
+            u: v,
+            square,
+            f0,
+            ju,
+        })
+    }
+
+    /// `T - J u` for targets `T`, both `N x C`, row-major.
+    fn residual(&self, target: &[f64]) -> Vec<f64> {
+        target.iter().zip(&self.ju).map(|(t, f)| t - f).collect()
+    }
+
+    /// With the bias, which is the class means of the residual, and the outputs on the training samples.
+    pub fn minimum(
+        self,
         setting: &Setting,
         target: &[f64],
-        reporter: &dyn Reporter,
-    ) -> Result<Minimum, Error> {
+        certificate: Certificate,
+        solver_work: Work,
+    ) -> Minimum {
         let classes = setting.classes;
         let n = target.len() / classes;
-        scaled.scale(&mut self.v);
-        reporter.stage("training error", n as u64);
-        let (f0, ju) = jacobian.outputs_at(&self.v)?;
-        let mean = |c: usize| {
-            let rows = (c..n * classes).step_by(classes);
-            rows.map(|r| target[r] - ju[r]).sum::<f64>() / n as f64
-        };
+        let residual = self.residual(target);
+        let mean = |c: usize| residual.iter().skip(c).step_by(classes).sum::<f64>() / n as f64;
         let bias: Vec<f64> = (0..classes).map(mean).collect();
         let output = |i: usize, c: usize| {
             let r = i * classes + c;
-            ju[r] + bias[c] + if setting.keep_f0 { f0[r] } else { 0.0 }
+            self.ju[r] + bias[c] + if setting.keep_f0 { self.f0[r] } else { 0.0 }
         };
-        Ok(Minimum {
+        Minimum {
             outputs: Mat::from_fn(n, classes, output),
-            u: self.v,
+            u: self.u,
             bias,
-            certificate: self.certificate,
-            status: self.status,
-            iterations: self.iterations,
-            solver_work: self.solver_work,
-        })
+            certificate,
+            status: Status::Converged,
+            iterations: 0,
+            solver_work,
+        }
     }
 }
 

@@ -83,6 +83,7 @@ pub(super) fn setting(fit: &LqfFit, options: &FitOptions) -> Setting {
         scale: 0.6,
         batch: 4,
         largest_kernel: 1000,
+        kept: None,
     }
 }
 
@@ -176,6 +177,7 @@ fn a_head_without_samples_is_predicted_to_rounding() {
         scale: 1.0,
         batch: 4,
         largest_kernel: 1000,
+        kept: None,
     });
     let cross = linearised.cross_kernel(&queries(), &Silent).unwrap();
     let queries = dual.queries(cross).unwrap();
