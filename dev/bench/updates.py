@@ -38,6 +38,8 @@ def difference(model, reference):
     ours, theirs = load_file(model), load_file(reference)
     squares = {"u": [0.0, 0.0], "w": [0.0, 0.0], "b": [0.0, 0.0]}
     for name, right in theirs.items():
+        if name.startswith("kernel/"):
+            continue  # has other rows; compared by what is done with it next
         delta = ours[name].astype(np.float64) - right
         if name.startswith("u/"):
             start = theirs["w0" + name[1:]].astype(np.float64)

@@ -17,11 +17,11 @@
 //! M is formed from all images; of G nothing is left in M_{-G} and a_{-G}, which are functions of the
 //! images that remain (to rounding: (1) is an identity).
 //!
-//! **Adding** needs the kernel of the new images with the old ones and among themselves. The model file
-//! holds no kernel, so one pass over the union forms it whole, and one Cholesky factor gives M and a.
+//! **Adding** needs the kernel of the new images with the old ones and among themselves: one pass over the
+//! union forms it whole, and one Cholesky factor gives M and a.
 //!
-//! Either way the weights are then `u = S^2 J' a`, the bias is fitted again, and the certificate is
-//! computed by fresh products over the images of the new set (`minimum`). Where it does not meet the
+//! Either way the weights are then `u = S^2 J' a`, the bias is fitted again, and the certificate's duality gap
+//! is that of fresh products over the images of the new set (`minimum`). Where it does not meet the
 //! model's tolerance, conjugate gradients go on from a, preconditioned by M.
 //!
 //! **What stays.** Lambda and s. If they were chosen by leave-one-out, then with the images that are
