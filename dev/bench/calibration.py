@@ -14,7 +14,8 @@ random-10, ridge-10   the same two with the backbone's kernel ten times the head
 
 Lambda and s are chosen by the program, by leave-one-out where it is honest. The leave-one-out error is the share of
 training pictures that the model fitted without them takes for another class: `rank --by mislabel`, scores above 0;
-where the fit reports it too, both must agree. z is (leave-one-out - test) / sqrt(sum of both binomial variances):
+where the fit reports it too, both must agree. "One of each" is the fit's error with one picture of every other class
+left out as well. z is (leave-one-out - test) / sqrt(sum of both binomial variances):
 below -2 leave-one-out is too good. The draws of a set share pictures, so that their z are not independent.
 """
 
@@ -63,7 +64,9 @@ def measure(cli, folder, words):
     keys = ("train_samples", "test_samples", "classes", "test_error", "train_error", "lambda_total", "lambda_source", "cpu_seconds")
     line = {key: fitted[key] for key in keys} | {"leave_one_out_error": wrong, "told_by_fit": told}
     variance = sum(line[e] * (1 - line[e]) / line[n] for e, n in (("leave_one_out_error", "train_samples"), ("test_error", "test_samples")))
-    return line | {"standard_error": variance**0.5, "z": (wrong - line["test_error"]) / variance**0.5}
+    line |= {"standard_error": variance**0.5, "z": (wrong - line["test_error"]) / variance**0.5}
+    of_each = fitted["leave_one_of_each_out_error"]
+    return line | {"of_each": of_each, "z_of_each": None if of_each is None else (of_each - line["test_error"]) / variance**0.5}
 
 
 def run(options):
@@ -81,8 +84,8 @@ def run(options):
 def table(path):
     """Markdown: means over the seeds, and a difference whose standard error is taken from their spread."""
     lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    print("| Set | Variant | Draws | N | Tested | Leave-one-out % | Test % | Difference, points | z of each draw | within 2 |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| Set | Variant | Draws | N | Tested | Leave-one-out % | Test % | Difference, points | z of each draw | within 2 | One of each % | Difference | within 2 |")
+    print("|" + "---|" * 13)
     place = lambda line: (f"{line['set']} {line['classes']}", line["variant"])
     for where in sorted({place(line) for line in lines}):
         here = [line for line in lines if place(line) == where]
@@ -92,6 +95,13 @@ def table(path):
         mean = lambda k: round(np.mean([line[k] for line in here]))
         cells = [*where, len(here), mean("train_samples"), mean("test_samples"), f"{loo.mean():.1f}", f"{test.mean():.1f}"]
         cells += [f"{(loo - test).mean():+.1f} ({spread:.1f})", " ".join(f"{v:+.1f}" for v in z), f"{sum(abs(v) <= 2 for v in z)}/{len(z)}"]
+        if all(line.get("of_each") is not None for line in here):
+            of_each, z = (np.array([line[k] for line in here]) for k in ("of_each", "z_of_each"))
+            off = 100 * of_each - test
+            spread = off.std(ddof=1) / len(here) ** 0.5 if len(here) > 1 else float("nan")
+            cells += [f"{100 * of_each.mean():.1f}", f"{off.mean():+.1f} ({spread:.1f})", f"{sum(abs(z) <= 2)}/{len(z)}"]
+        else:
+            cells += ["", "", ""]
         print("| " + " | ".join(map(str, cells)) + " |")
 
 

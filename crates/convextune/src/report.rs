@@ -29,6 +29,10 @@ pub struct FitReport {
     /// Leave-one-out error where it is exact and honest (`lqf-fc`, and `lqf` with a copy of the
     /// weights for every class).
     pub leave_one_out_error: Option<f64>,
+    /// The same with one image of every other class left out as well, so that classes keep their proportions; where
+    /// every class has two. Absent from older files.
+    #[serde(default)]
+    pub leave_one_of_each_out_error: Option<f64>,
     /// L(u) at the returned point.
     pub objective: f64,
     /// ||grad L(u)|| / ||grad L(0)||, recomputed at the returned point.

@@ -117,6 +117,16 @@ proptest! {
         let targets = t.faer();
         let residuals = head.leave_one_out(targets.as_ref(), lambda).unwrap();
         let predictions = head.leave_one_out_predictions(targets.as_ref(), lambda).unwrap();
+        let kernel = KernelRidge::new(kernel_of(&phi), 1, bias).unwrap();
+        let inverse = kernel.cholesky(lambda).unwrap().inverse();
+        let group = [2, 0];
+        let block = head.inverse_block(&group, lambda);
+        for (p, i) in group.iter().enumerate() {
+            for (q, j) in group.iter().enumerate() {
+                let truth = inverse.matrix()[(*i, *j)];
+                prop_assert!((block[(p, q)] - truth).abs() < 1e-9 * (1.0 + 1.0 / lambda));
+            }
+        }
         for c in 0..2 {
             let column: Vec<f64> = (0..samples).map(|i| t.at(i, c)).collect();
             let expected = every_refit(&phi, &column, lambda, bias, 1);

@@ -15,11 +15,16 @@ Examples:
   convextune explain flowers.safetensors new/one.jpg --class tulip --top 5
   convextune explain flowers.safetensors new/*.jpg --photos moved/photos --json
   convextune explain many.safetensors new/one.jpg --fast=ekfac
+  convextune explain flowers.safetensors --without list.txt
+  convextune explain flowers.safetensors new/*.jpg --without list.txt --json
 
 For every picture the training images that pushed the score of the predicted class up, and those that \
 pushed it down. An effect is the score less the score that the model has when it is fitted without \
 that image: exact, not an estimate, unless you ask for --fast. The model must be of the methods lqf or \
 lqf-fc.
+
+With --without, what a whole group of training images did: to the weights, to the scores and predictions, \
+and to the error on the images that the fit held out. `convextune forget` makes the model without them.
 
 With more training images than the fit formed a kernel of (12,000 or what memory holds, fewer where \
 classes share the weights), with --keep-f0 and with --fast, effects are computed for four times as many \
@@ -27,13 +32,17 @@ images as are shown, those whose weight and residual are largest.")]
 pub struct ExplainArgs {
     /// A model that `convextune fit` wrote
     pub model: PathBuf,
-    /// Images, or folders of images
-    #[arg(required = true, value_name = "PHOTO")]
+    /// Images, or folders of images; with --without they may be left out: those that the fit held out
+    #[arg(required_unless_present = "without", value_name = "PHOTO")]
     pub images: Vec<PathBuf>,
+    /// What the training images that this text file names did together: one a line, as `explain` and
+    /// `rank` print them
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["class", "fast"])]
+    pub without: Option<PathBuf>,
     /// The folder that the model was fitted on, if it is no longer where it was
     #[arg(long, value_name = "FOLDER")]
     pub photos: Option<PathBuf>,
-    /// How many training images to show in each direction
+    /// How many training images to show in each direction; with --without, how many photos
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = count::<100_000>)]
     pub top: usize,
     /// The class whose score to explain [default: the predicted one]

@@ -13,7 +13,7 @@ use convextune::progress::Reporter;
 use convextune_model::images::{Item, list_images};
 use serde::Serialize;
 
-use super::{note_seen, note_skipped, open, unlabelled};
+use super::{note_seen, note_skipped, open, unlabelled, without};
 use crate::args::influence::{ExplainArgs, Fast};
 use crate::failure::wrong_usage;
 use crate::output::{print, print_json};
@@ -40,6 +40,9 @@ struct Influence<'a> {
 
 /// Explains predictions by training images.
 pub fn run(args: &ExplainArgs) -> Result<()> {
+    if let Some(list) = &args.without {
+        return without::run(args, list);
+    }
     let reporter = Terminal::new(args.run.quiet, 1e-3);
     let images = list_images(&args.images)?;
     let read = ReadOptions {

@@ -17,6 +17,7 @@ pub mod spectrum;
 mod summary;
 pub mod tune;
 mod update;
+mod without;
 
 use std::path::PathBuf;
 
@@ -85,7 +86,9 @@ fn note_seen(trained: &Trained, reporter: &dyn Reporter) {
     let (all, honest) = (trained.items().len(), trained.honest().len());
     if honest < all {
         reporter.note(&format!(
-            "the head at which the network is linearised was fitted on {} of the {all} images: for              them the figures are those of a fit that keeps this head, which has seen their labels;              `--head-init common` or `random` has seen none",
+            "the head at which the network is linearised was fitted on {} of the {all} images: for them the figures are \
+             those of a fit that keeps this head, which has seen their labels; `--head-init common` or `random` has \
+             seen none",
             all - honest
         ));
     }

@@ -26,7 +26,15 @@ pub fn rows(report: &FitReport) -> Vec<(&'static str, String)> {
     };
     rows.push(("test error", tested));
     if report.leave_one_out_error.is_some() {
-        rows.push(("leave-one-out error", percent(report.leave_one_out_error)));
+        let alone = percent(report.leave_one_out_error);
+        let text = match report.leave_one_of_each_out_error {
+            Some(error) => {
+                let of_each = percent(Some(error));
+                format!("{alone} ({of_each} with one image of every other class left out too)")
+            }
+            None => alone,
+        };
+        rows.push(("leave-one-out error", text));
     }
     let lambda = format!(
         "{} ({}; {} per sample)",

@@ -71,6 +71,7 @@ pub fn same(place: &Place, one: &str, other: &str, folders: &[&str]) {
         "train_samples",
         "train_error",
         "leave_one_out_error",
+        "leave_one_of_each_out_error",
         "test_error",
     ] {
         assert_eq!(of_a["report"][key], of_b["report"][key], "{one} {key}");

@@ -174,6 +174,7 @@ fn header(model: &Model, solved: &Solved, labels: &[usize], work: Work) -> Heade
     header.report = FitReport {
         train_error: error_rate(&minimum.outputs, labels),
         leave_one_out_error: None,
+        leave_one_of_each_out_error: None,
         objective: certificate.objective,
         relative_gradient_norm: certificate.relative_gradient_norm,
         suboptimality_bound_relative: met.relative_duality_gap.max(0.0),

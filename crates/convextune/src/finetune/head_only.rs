@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use super::descent::{Descent, DescentPoint};
 use super::features::{Features, targets};
 use super::head::choose_lambda;
+use super::left_out::one_of_each_out;
 use super::options::{FitOptions, WeightDecay};
 use super::prior::LambdaSource;
 use crate::error::Error;
@@ -37,6 +38,8 @@ pub struct HeadRecord {
     pub status: Status,
     /// Share of training samples that the leave-one-out model gets wrong (`lqf-fc` only).
     pub leave_one_out_error: Option<f64>,
+    /// The same with one sample of every other class left out as well (`lqf-fc` only).
+    pub leave_one_of_each_out_error: Option<f64>,
     /// How the solver came down (`fc` only).
     pub descent: Vec<DescentPoint>,
 }
@@ -71,6 +74,9 @@ pub fn fit_lqf_fc(
     };
     let head = ridge.fit(t.as_ref(), lambda)?;
     let held_out = ridge.leave_one_out_predictions(t.as_ref(), lambda)?;
+    let block = |group: &[usize]| ridge.inverse_block(group, lambda);
+    let a = ridge.dual(t.as_ref(), lambda)?;
+    let of_each = one_of_each_out(&t, a.as_ref(), labels, options.seed, block)?;
     let outputs = head.predict(features.phi.as_ref())?;
     let certificate = ridge.certificate(features.phi.as_ref(), t.as_ref(), &head, lambda)?;
     let record = HeadRecord {
@@ -81,6 +87,7 @@ pub fn fit_lqf_fc(
         suboptimality_bound_relative: certificate.suboptimality_bound_relative,
         status: Status::Converged,
         leave_one_out_error: Some(error_rate(&held_out, labels)),
+        leave_one_of_each_out_error: of_each,
         descent: Vec::new(),
     };
     let kernel = is_kept(labels.len(), options.keep_kernel)
@@ -138,6 +145,7 @@ pub fn fit_fc(
         suboptimality_bound_relative: fit.certificate.duality_gap_relative,
         status: fit.status,
         leave_one_out_error: None,
+        leave_one_of_each_out_error: None,
         descent: descent.into_points(),
     };
     Ok(HeadOnlyFit {

@@ -3,7 +3,7 @@
 use convextune_model::graph::{Network, NodeId, Split};
 use convextune_model::ops::Op;
 use convextune_model::tensor::Shape;
-use convextune_solve::faer::Mat;
+use convextune_solve::faer::{Mat, MatRef};
 use convextune_solve::quadratic::{PcgOptions, RidgeProblem, Start};
 use convextune_solve::{Centred, Certificate, LinearOperator, Scaled, Solution, Status, Work};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use super::descent::{Descent, DescentPoint};
 use super::evidence::gather;
 use super::features::{Features, targets};
 use super::head::initial_head;
-use super::head_only::error_rate;
+use super::left_out::LeftOut;
 use super::lqf_model::LqfModel;
 use super::options::{FitOptions, HeadInit};
 use super::plan::{KERNEL_BYTES, Plan, Sizes, largest_kernel, multiply_adds, plan};
@@ -57,6 +57,8 @@ pub struct LqfRecord {
     /// Exact leave-one-out error, a fraction; where every class has a copy of the weights and the
     /// kernel was formed.
     pub leave_one_out_error: Option<f64>,
+    /// The same with one image of every other class left out as well.
+    pub leave_one_of_each_out_error: Option<f64>,
     /// The backbone's mean diagonal in units of the head's.
     pub backbone_share: f64,
     /// Cost in forward passes over the data of choosing the prior, beyond the preconditioner's.
@@ -263,11 +265,15 @@ fn solve(
     reporter.stage("training error", n as u64);
     scaled.scale(&mut solution.x);
     let (f0, ju) = jacobian.outputs_at(&solution.x)?;
-    let left_out = prepared.leave_one_out(&target, prior.lambda, jacobian.copies())?;
-    let leave_one_out_error = left_out.map(|residuals| {
-        let output = |i, c| y[(i, c)] - residuals[i * classes + c];
-        error_rate(&Mat::from_fn(n, classes, output), data.labels)
+    let inverse = prepared.inverse(prior.lambda, jacobian.copies())?;
+    let left_out = inverse.map(|inverse| {
+        let (m, target) = (
+            inverse.matrix(),
+            MatRef::from_row_major_slice(&target, n, classes),
+        );
+        LeftOut::of(m, (m * target).as_ref(), (&y, data.labels), options.seed)
     });
+    let left_out = left_out.transpose()?;
     let bias = class_means(&target, &ju, classes);
     let output = |i: usize, c: usize| {
         let r = i * classes + c;
@@ -288,7 +294,8 @@ fn solve(
         work: lin.work(),
         preconditioner_cost: decided.preconditioner_cost,
         prior_cost: decided.prior_cost,
-        leave_one_out_error,
+        leave_one_out_error: left_out.map(|errors| errors.leave_one_out),
+        leave_one_of_each_out_error: left_out.and_then(|errors| errors.one_of_each),
         backbone_share: prior.share(),
     };
     Ok(Solved {

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use convextune_solve::faer::MatMut;
 use convextune_solve::quadratic::{
-    Columns, FeaturePreconditioner, Identity, Intercept, KernelCholesky, KernelParts, KernelRidge,
-    PcgOptions, Preconditioner, RidgeProblem, SketchForm, SketchedKernel, Start, solve_dual,
-    solve_primal,
+    Columns, FeaturePreconditioner, Identity, Intercept, KernelCholesky, KernelInverse,
+    KernelParts, KernelRidge, PcgOptions, Preconditioner, RidgeProblem, SketchForm, SketchedKernel,
+    Start, solve_dual, solve_primal,
 };
 use convextune_solve::{Observer, Solution};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::features::Features;
 use super::options::{FitOptions, PreconditionerChoice, SolverChoice};
 use super::plan::{KERNEL_BYTES, Plan};
-use super::prior::{Prior, leave_one_out};
+use super::prior::Prior;
 use crate::error::Error;
 use crate::kept_kernel::{KeptKernel, is_kept};
 use crate::linearize::{Curvature, CurvatureOptions, Linearization, SketchOptions, SketchedRows};
@@ -126,19 +126,15 @@ pub(crate) enum Prepared {
 }
 
 impl Prepared {
-    /// The exact leave-one-out residuals, where the kernel of all samples is at hand and every class
-    /// has a copy of the weights (then the head has seen no label).
-    pub(super) fn leave_one_out(
+    /// M, for leaving samples out, where the kernel of all samples is at hand and every class has a copy of the
+    /// weights (then the head has seen no label).
+    pub(super) fn inverse(
         &self,
-        target: &[f64],
         lambda: f64,
         copies: usize,
-    ) -> Result<Option<Vec<f64>>, Error> {
+    ) -> Result<Option<KernelInverse>, Error> {
         match self {
-            Self::Kernel(kernel) if copies > 1 => {
-                let inverse = kernel.cholesky(lambda)?.inverse();
-                Ok(Some(leave_one_out(&inverse, target, copies)?))
-            }
+            Self::Kernel(kernel) if copies > 1 => Ok(Some(kernel.cholesky(lambda)?.inverse())),
             _ => Ok(None),
         }
     }

@@ -293,7 +293,8 @@ impl Linearised {
         let frozen = self.frozen(queries, reporter)?;
         let asked = self.over(frozen.as_ref().unwrap_or(queries), reporter)?;
         self.with(reporter, |lin| {
-            let n = self.samples.len() + asked.samples().len();
+            let passes = lin.cross_kernel_passes(&asked, KERNEL_BYTES);
+            let n = (self.samples.len() + asked.samples().len()) * passes;
             reporter.stage("kernel with the queries", n as u64);
             lin.cross_kernel(&asked, self.scale, KERNEL_BYTES)
         })

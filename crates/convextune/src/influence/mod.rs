@@ -18,6 +18,7 @@
 mod curved;
 pub mod dual;
 mod explanation;
+mod group;
 mod linearised;
 mod queries;
 mod ranker;
@@ -44,6 +45,7 @@ use crate::samples::Samples;
 pub use curved::{Curved, Directions};
 pub use dual::{Dual, Removal};
 pub use explanation::{Approximation, CurvedPosterior, Effect, Explainer, Explanation};
+pub use group::{Quality, Without};
 use linearised::check_quadratic;
 pub(crate) use linearised::head_has_seen_labels;
 pub use linearised::{Linearised, Setting, check_unconstrained};
@@ -79,7 +81,7 @@ impl Posterior {
         if setting.keep_f0 {
             return Err(Error::Usage(
                 "the model was fitted with --keep-f0, and the closed form does not cover what the network itself says; \
-                 `convextune explain` takes such a model, or fit without it"
+                 `convextune explain PHOTO` takes such a model, or fit without it"
                     .into(),
             ));
         }

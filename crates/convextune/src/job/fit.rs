@@ -183,6 +183,7 @@ impl Job {
             backbone_share: Some(r.backbone_share),
             prior_cost: r.prior_cost,
             leave_one_out_error: r.leave_one_out_error,
+            leave_one_of_each_out_error: r.leave_one_of_each_out_error,
             kernel_mean_diagonal: r.kernel_mean_diagonal,
             plan: Some(r.plan),
             iterations: r.iterations,
@@ -230,6 +231,7 @@ impl Job {
             status: record.status,
             lambda_source: record.lambda_source,
             leave_one_out_error: record.leave_one_out_error,
+            leave_one_of_each_out_error: record.leave_one_of_each_out_error,
             descent: record.descent,
             ..self.report(options.method, record.lambda, &outputs)
         };
@@ -263,6 +265,7 @@ impl Job {
             test_error: None,
             train_error: error_rate(outputs, &self.train_labels),
             leave_one_out_error: None,
+            leave_one_of_each_out_error: None,
             objective: 0.0,
             relative_gradient_norm: 0.0,
             suboptimality_bound_relative: 0.0,

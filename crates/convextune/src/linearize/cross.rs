@@ -7,7 +7,7 @@ use faer::Mat as Dense;
 use rayon::prelude::*;
 
 use super::Linearization;
-use super::kernel::{Outer, Read, add_products};
+use super::kernel::{Outer, Read, Run, add_products};
 use crate::error::Error;
 
 /// Inner products of the rows of n queries, C each, with those of N samples and with their own.
@@ -20,6 +20,16 @@ pub struct CrossKernel {
 }
 
 impl<T: Scalar> Linearization<'_, T> {
+    /// Backward passes over samples and queries that [`Self::cross_kernel`] needs, per class.
+    pub fn cross_kernel_passes(&self, queries: &Linearization<'_, T>, memory: usize) -> usize {
+        self.cross_runs(queries, memory).len()
+    }
+
+    fn cross_runs(&self, queries: &Linearization<'_, T>, memory: usize) -> Vec<Run> {
+        let rows = self.rows() + queries.rows();
+        self.layer_runs(memory / (size_of::<T>() * rows).max(1))
+    }
+
     /// The kernel of these samples with `queries`, which are of the same network, where the prior's
     /// standard deviation of the backbone's weights is `scale` in units of that of the head's; in
     /// at most about `memory` bytes of rows at a time.
@@ -41,7 +51,7 @@ impl<T: Scalar> Linearization<'_, T> {
         );
         let (mut ours, mut theirs) = (Read::default(), Read::default());
         let (mut j, mut k) = (Vec::new(), Vec::new());
-        for run in self.layer_runs(memory / (size_of::<T>() * (rows + columns)).max(1)) {
+        for run in self.cross_runs(queries, memory) {
             self.run_rows(&run, &mut ours, &mut j)?;
             queries.run_rows(&run, &mut theirs, &mut k)?;
             add_products((&k, columns), (&j, rows), &mut rest);

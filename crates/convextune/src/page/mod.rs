@@ -192,7 +192,12 @@ fn figures(h: &mut Html, contents: &Contents) {
         figures.push(("Test error", percent(share), detail));
     }
     if let Some(error) = r.leave_one_out_error {
-        let detail = "each training image by the model fitted without it, exactly".to_owned();
+        let mut detail = "each training image by the model fitted without it, exactly".to_owned();
+        if let Some(error) = r.leave_one_of_each_out_error {
+            let of_each = percent(error);
+            let too = "with one image of every other class left out too";
+            detail = format!("{detail}; {of_each} {too}");
+        }
         figures.push(("Leave-one-out error", percent(error), detail));
     }
     let detail = count(r.train_samples, "image", "images");

@@ -9,8 +9,9 @@ use super::iterated::Iterated;
 use super::minimum::{DualSolution, Minimum, minimum};
 use super::{Change, What, head_is_fitted};
 use crate::error::Error;
+use crate::finetune::features::targets;
 use crate::finetune::{
-    LqfModel, Method, Plan, PreconditionerChoice, SolverChoice, cost, error_rate,
+    FitOptions, LqfModel, Method, Plan, PreconditionerChoice, SolverChoice, cost, error_rate,
 };
 use crate::influence::{Dual, Linearised, Setting, dual_of, fit_targets};
 use crate::job::decode;
@@ -94,7 +95,7 @@ impl Changed {
             training_set: fingerprint(&self.items, &self.classes)?.to_string(),
             training_images: Some(training_images),
             changes,
-            report: self.report(&old.report, &solved, kernel_cost),
+            report: self.report((&old.options, &old.report), &solved, kernel_cost)?,
             classes: self.classes,
             ..old.clone()
         };
@@ -126,12 +127,18 @@ impl Changed {
         self.items.iter().map(|item| item.label).collect()
     }
 
-    fn report(&self, old: &FitReport, solved: &Minimum, kernel_cost: f64) -> FitReport {
+    fn report(
+        &self,
+        (options, old): (&FitOptions, &FitReport),
+        solved: &Minimum,
+        kernel_cost: f64,
+    ) -> Result<FitReport, Error> {
         let labels = self.labels();
         let work = self.linearised.work();
+        let y = targets(&labels, self.classes.len(), options.alpha);
         let (honest, unit, share, solver, precondition) = match &self.way {
             Way::Closed(solution) => (
-                solution.leave_one_out(),
+                solution.left_out(&y, &labels, options.seed)?,
                 Some(solution.mean_diagonal),
                 None,
                 SolverChoice::Dual,
@@ -145,11 +152,12 @@ impl Changed {
                 way.plan.precondition,
             ),
         };
-        FitReport {
+        Ok(FitReport {
             classes: self.classes.len(),
             train_samples: labels.len(),
             train_error: error_rate(&solved.outputs, &labels),
-            leave_one_out_error: honest.map(|outputs| error_rate(&outputs, &labels)),
+            leave_one_out_error: honest.map(|errors| errors.leave_one_out),
+            leave_one_of_each_out_error: honest.and_then(|errors| errors.one_of_each),
             objective: solved.certificate.objective,
             relative_gradient_norm: solved.certificate.relative_gradient_norm,
             suboptimality_bound_relative: solved.certificate.suboptimality_bound_relative,
@@ -171,7 +179,7 @@ impl Changed {
             preconditioner_cost: kernel_cost,
             prior_cost: 0.0,
             ..old.clone()
-        }
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use convextune_solve::{
 };
 
 use crate::error::Error;
-use crate::finetune::FitOptions;
+use crate::finetune::{FitOptions, LeftOut};
 use crate::influence::{Dual, Linearised, Setting};
 use crate::linearize::Copies;
 use crate::progress::Reporter;
@@ -103,11 +103,19 @@ impl DualSolution {
         columns.map(|(x, image)| x.transpose() * image).sum()
     }
 
-    /// The outputs `f_{-i}(x_i)` of the fit without each sample, `N x C`, where there is one row a
-    /// sample: `t_i - a_i / M_ii`.
-    pub fn leave_one_out(&self) -> Option<Mat<f64>> {
-        let output = |i, c| self.target[(i, c)] - self.a[(i, c)] / self.inverse[(i, i)];
-        (self.rows == 1).then(|| Mat::from_fn(self.a.nrows(), self.a.ncols(), output))
+    /// Errors of fits without each sample, where there is one row a sample; `y`: targets of the outputs, `N x C`.
+    ///
+    /// # Errors
+    /// When a block of M is singular to rounding.
+    pub fn left_out(
+        &self,
+        y: &Mat<f64>,
+        labels: &[usize],
+        seed: u64,
+    ) -> Result<Option<LeftOut>, Error> {
+        let (m, a) = (self.inverse.as_ref(), self.a.as_ref());
+        let errors = (self.rows == 1).then(|| LeftOut::of(m, a, (y, labels), seed));
+        errors.transpose()
     }
 }
 

@@ -8,10 +8,11 @@ use convextune_testkit::{Rng, relative_error};
 use super::changed::body;
 use super::iterated::{Iterated, tolerance};
 use super::minimum::{DualSolution, Minimum, minimum};
-use crate::finetune::features::Features;
+use crate::finetune::features::{Features, targets};
 use crate::finetune::{
     BackboneWeight, FitOptions, HeadInit, LambdaSource, LqfModel, Method, NoCheckpoints, Plan,
-    PreconditionerChoice, Prior, SolverChoice, TrainingSet, WeightDecay, fit_lqf, fit_lqf_fc,
+    PreconditionerChoice, Prior, SolverChoice, TrainingSet, WeightDecay, error_rate, fit_lqf,
+    fit_lqf_fc,
 };
 use crate::influence::{Dual, Linearised, Setting, posterior};
 use crate::linearize::tests::{CLASSES, network, samples};
@@ -316,8 +317,14 @@ fn the_inverse_without_a_group_is_that_of_the_rest() {
             };
             near(found.inverse.as_ref(), rest.inverse());
             near(found.a.as_ref(), rest.a());
-            if let Some(left_out) = found.leave_one_out() {
-                near(left_out.as_ref(), rest.leave_one_out().as_ref());
+            let labels = labels(&kept);
+            let y = targets(&labels, CLASSES, options.alpha);
+            let left_out = found.left_out(&y, &labels, 0).unwrap();
+            assert_eq!(left_out.is_some(), q == 1);
+            if let Some(left_out) = left_out {
+                let outputs = y - rest.leave_one_out_residuals();
+                let truth = error_rate(&outputs, &labels);
+                assert!((left_out.leave_one_out - truth).abs() < 1e-12);
             }
             let diagonal = (0..rows).map(|r| rest.kernel()[(r, r)]).sum::<f64>() / rows as f64;
             assert!((found.mean_diagonal / diagonal - 1.0).abs() < 1e-9);

@@ -230,6 +230,34 @@ impl HeadRidge {
         )
     }
 
+    /// `M_GG`: rows and columns `group` of M.
+    ///
+    /// # Panics
+    /// When an index is out of range.
+    pub fn inverse_block(&self, group: &[usize], lambda: f64) -> Mat<f64> {
+        let (u, s) = (&self.svd.u, &self.svd.s);
+        let constant = if self.bias == Intercept::Free {
+            1.0 / u.nrows() as f64
+        } else {
+            0.0
+        };
+        Mat::from_fn(group.len(), group.len(), |p, q| {
+            let (i, j) = (group[p], group[q]);
+            let (mut inside, mut covered) = (0.0, constant);
+            for (k, s) in s.iter().enumerate() {
+                let product = u[(i, k)] * u[(j, k)];
+                inside += product / (s * s + lambda);
+                covered += product;
+            }
+            let outside = if self.spans_all {
+                0.0
+            } else {
+                f64::from(u8::from(i == j)) - covered
+            };
+            inside + outside / lambda
+        })
+    }
+
     /// `M_ii` for every sample.
     fn inverse_diagonal(&self, lambda: f64) -> Vec<f64> {
         let u = &self.svd.u;
