@@ -13,7 +13,7 @@ ridge    weights shared, a head that was fitted to all training labels: leave-on
 random-10, ridge-10   the same two with the backbone's kernel ten times the head's (the default with ridge is 0.1)
 
 Lambda and s are chosen by the program, by leave-one-out where it is honest. The leave-one-out error is the share of
-training pictures that the model fitted without them takes for another class: `rank --by mislabel`, scores above 0;
+training pictures that the model fitted without them takes for another class: `rank --by mislabel`, margins above 0;
 where the fit reports it too, both must agree. "One of each" is the fit's error with one picture of every other class
 left out as well. z is (leave-one-out - test) / sqrt(sum of both binomial variances):
 below -2 leave-one-out is too good. The draws of a set share pictures, so that their z are not independent.
@@ -57,7 +57,7 @@ def measure(cli, folder, words):
     data, model = folder / "data", folder / "model.safetensors"
     fitted = cli.fit(data, *words, "-o", model)
     ranked = cli("rank", model, data, "--by", "mislabel")
-    wrong = float(np.mean([entry["score"] > 0 for entry in ranked]))
+    wrong = float(np.mean([entry["margin"] > 0 for entry in ranked]))
     told = fitted["leave_one_out_error"]
     if told is not None and abs(told - wrong) > 1e-9:
         print(f"the fit tells a leave-one-out error of {told}, rank one of {wrong}", file=sys.stderr)

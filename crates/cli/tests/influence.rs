@@ -177,7 +177,7 @@ fn ranks_find_what_was_planted() {
         place.path("photos/train/green/same.png"),
     )
     .unwrap();
-    fit(&place, "photos", "m.safetensors", &[]);
+    let fitted = fit(&place, "photos", "m.safetensors", &[]);
     let rank = |by: &str, more: &[&str]| {
         let by = format!("--by={by}");
         let folder = if by == "--by=uncertainty" {
@@ -200,6 +200,13 @@ fn ranks_find_what_was_planted() {
         (&suspects[0]["class"], &suspects[0]["other"]),
         (&"red".into(), &"blue".into())
     );
+    let margins: Vec<f64> = array(&suspects)
+        .iter()
+        .map(|r| r["margin"].as_f64().unwrap())
+        .collect();
+    let wrong = margins.iter().filter(|m| **m > 0.0).count() as f64;
+    let told = fitted["leave_one_out_error"].as_f64().unwrap();
+    assert!(margins[0] > 0.0 && (wrong / 20.0 - told).abs() < 1e-12);
     assert!(surprises.len() == 20 && surprises.iter().all(|s| *s >= 0.0));
     let (doubles, cosines) = rank("duplicates", &["--top=2"]);
     let names: Vec<&str> = array(&doubles)

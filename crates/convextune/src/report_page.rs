@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::error::Error;
 use crate::finetune::{Method, predicted};
-use crate::influence::Posterior;
+use crate::influence::Ranker;
 use crate::job::{ReadOptions, decode, find, labelled};
 use crate::model_file::Model;
 use crate::page::words;
@@ -50,8 +50,8 @@ struct Gathered<'a> {
     train: Vec<Item>,
     test: Option<TestSet>,
     skipped: Vec<String>,
-    /// Where the training problem has a closed form.
-    posterior: Option<Posterior>,
+    /// What orders the training images, where the training problem is quadratic.
+    ranker: Option<Ranker>,
 }
 
 /// Images to test on.
@@ -74,7 +74,7 @@ pub fn gather(
     reporter: &dyn Reporter,
 ) -> Result<Contents, Error> {
     let mut gathered = Gathered::open(model, options, reporter)?;
-    gathered.posterior = influence::posterior(&gathered, options, reporter)?;
+    gathered.ranker = influence::ranker(&gathered, options, reporter)?;
     let (spectrum, path) = gathered.curvature(options, reporter)?;
     Ok(Contents {
         model: Some(model_card(model)),
@@ -117,7 +117,7 @@ impl<'a> Gathered<'a> {
             train,
             test: None,
             skipped,
-            posterior: None,
+            ranker: None,
         };
         if !items.is_empty() {
             reporter.stage("test images", items.len() as u64);

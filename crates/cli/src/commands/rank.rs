@@ -29,6 +29,9 @@ struct Ranked {
     /// `mislabel`: the class that the others vote for; `duplicates`: the image that it is like.
     #[serde(skip_serializing_if = "Option::is_none")]
     other: Option<String>,
+    /// `mislabel`: score of that class less the label's, in the model fitted without the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    margin: Option<f64>,
 }
 
 /// Orders images.
@@ -111,6 +114,7 @@ fn of_training(
         residual: trust.residual,
         class: Some(classes[item.label].clone()),
         other,
+        margin: None,
     };
     items.map(ranked).collect()
 }
@@ -153,7 +157,13 @@ fn mislabel(ranker: &Ranker) -> Vec<Ranked> {
         let other = header.classes[s.class].clone();
         (s.surprise, Some(other))
     };
-    of_training(ranker, ranker.suspicions().into_iter().map(score))
+    let suspicions = ranker.suspicions();
+    let margins: Vec<f64> = suspicions.iter().map(|s| s.margin).collect();
+    let mut ranked = of_training(ranker, suspicions.into_iter().map(score));
+    for (ranked, margin) in ranked.iter_mut().zip(margins) {
+        ranked.margin = Some(margin / header.options.alpha);
+    }
+    ranked
 }
 
 /// Posterior variance of images without labels.
@@ -180,6 +190,7 @@ fn uncertainty(
             residual: trust.residual,
             class: None,
             other: None,
+            margin: None,
         }));
     }
     Ok(ranked)
@@ -203,16 +214,19 @@ fn table(ranked: &[Ranked], by: By) -> String {
         By::Duplicates => "like",
         _ => "",
     };
-    let head = ["score", "image", "class", other];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    if by == By::Uncertainty {
-        rows[0].truncate(2);
-    }
+    let head = ["score", "image", "class", other, "margin"].map(str::to_owned);
+    let shown = match by {
+        By::Uncertainty => 2,
+        By::Mislabel => 5,
+        _ => 4,
+    };
+    let mut rows = vec![head[..shown].to_vec()];
     rows.extend(ranked.iter().map(|r| {
         let mut row = vec![number(r.score), r.sample.clone()];
         row.extend(r.class.clone());
         row.extend(r.other.clone());
+        row.extend(r.margin.map(|margin| format!("{margin:+.3}")));
         row
     }));
-    columns(&rows, &[0])
+    columns(&rows, &[0, 4])
 }

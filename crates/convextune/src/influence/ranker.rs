@@ -69,6 +69,14 @@ impl Ranker {
         Ok(Self::Short(Box::new(posterior)))
     }
 
+    /// The closed form, where it is that.
+    pub fn closed(&self) -> Option<&Posterior> {
+        match self {
+            Self::Closed(posterior) => Some(posterior),
+            Self::Short(_) => None,
+        }
+    }
+
     /// The model and its training images.
     pub fn trained(&self) -> &Trained {
         match self {

@@ -1,12 +1,13 @@
 //! The parts of a page that need the influence of training images, the spectrum or refitting. A model whose
-//! training problem has no closed form (`fc`, or too many images) has none of them, and a note says why.
+//! training problem is not quadratic (`fc`) has none of them; where there are too many images for the closed form, orders of
+//! training images are made as `rank` makes them, and the rest is left out. Notes say so.
 
 use rayon::prelude::*;
 
 use super::{Gathered, PageOptions};
 use crate::error::Error;
 use crate::finetune::Method;
-use crate::influence::Posterior;
+use crate::influence::{Ranker, Trained, Trust};
 use crate::job::{Job, ReadOptions, Reopen};
 use crate::page::{
     Curve, DecayPath, Eigenvalues, Informative, Listing, Picture, Scored, Spectrum, Suspect,
@@ -24,12 +25,12 @@ const SUSPECTS: usize = 40;
 /// Eigenvalues shown.
 const EIGENVALUES: usize = 100;
 
-/// The posterior of the gathered model; none, with a note, where there is no closed form.
-pub(super) fn posterior(
+/// What orders the training images of the gathered model; none, with a note, where nothing can.
+pub(super) fn ranker(
     gathered: &Gathered<'_>,
     options: &PageOptions,
     reporter: &dyn Reporter,
-) -> Result<Option<Posterior>, Error> {
+) -> Result<Option<Ranker>, Error> {
     if gathered.model.header.options.method == Method::Fc {
         reporter.note("the logistic loss of fc has no closed form: the page says nothing of single training images");
         return Ok(None);
@@ -38,8 +39,17 @@ pub(super) fn posterior(
         folder: Some(options.folder.clone()),
         cache_memory: options.cache_memory,
     };
-    match Posterior::of(gathered.model.clone(), &read, reporter) {
-        Ok(posterior) => Ok(Some(posterior)),
+    match Ranker::of(gathered.model.clone(), false, &read, reporter) {
+        Ok(ranker) => {
+            if ranker.closed().is_none() {
+                reporter.note(
+                    "without a kernel of the training images the page does not say which of them are responsible for \
+                     a test error, and has no eigenvalues and no path over the weight decay; `convextune explain`, \
+                     `spectrum` and `tune` do without it",
+                );
+            }
+            Ok(Some(ranker))
+        }
         Err(Error::Usage(why)) => {
             reporter.note(&format!(
                 "the page says nothing of single training images: {why}"
@@ -58,7 +68,8 @@ impl Gathered<'_> {
         wrong: &[(usize, usize, f64)],
         reporter: &dyn Reporter,
     ) -> Result<Vec<Vec<Scored>>, Error> {
-        let (Some(posterior), Some(test)) = (&self.posterior, &self.test) else {
+        let posterior = self.ranker.as_ref().and_then(Ranker::closed);
+        let (Some(posterior), Some(test)) = (posterior, &self.test) else {
             return Ok(vec![Vec::new(); wrong.len()]);
         };
         let alpha = self.model.header.options.alpha;
@@ -75,7 +86,7 @@ impl Gathered<'_> {
                     .collect();
                 let most = order(&margin).into_iter().take(RESPONSIBLE);
                 let most: Vec<usize> = most.filter(|s| margin[*s] > 0.0).collect();
-                found.push(self.scored(posterior, &most, &margin, reporter)?);
+                found.push(self.scored(posterior.trained(), &most, &margin, reporter)?);
             }
         }
         Ok(found)
@@ -86,33 +97,37 @@ impl Gathered<'_> {
         &self,
         reporter: &dyn Reporter,
     ) -> Result<Option<Listing<Informative>>, Error> {
-        let Some(posterior) = &self.posterior else {
+        let Some(ranker) = &self.ranker else {
             return Ok(None);
         };
-        let scores = posterior.dual().informativeness_among();
+        let trained = ranker.trained();
+        let scores = ranker.informativeness_among(reporter);
         let order = order(&scores);
         let classes = self.model.header.classes.iter().enumerate();
         let items = classes.map(|(c, class)| {
-            let of_class = |s: &usize| posterior.labels()[*s] == c;
+            let of_class = |s: &usize| trained.labels()[*s] == c;
             let here: Vec<usize> = order.iter().copied().filter(of_class).collect();
             let shown = EXTREMES.min(here.len() / 2);
             let least: Vec<usize> = here.iter().rev().copied().take(shown).collect();
             Ok(Informative {
                 class: class.clone(),
                 most: self.scored(
-                    posterior,
+                    trained,
                     &here[..here.len().min(EXTREMES)],
                     &scores,
                     reporter,
                 )?,
-                least: self.scored(posterior, &least, &scores, reporter)?,
+                least: self.scored(trained, &least, &scores, reporter)?,
             })
         });
         let items: Vec<Informative> = items.collect::<Result<_, Error>>()?;
-        let how = "The number is the F-SI: the mean squared change of the model's outputs at the other training \
-                   images (not at held-out ones), had this one not been there; exact, by the closed form of the refit.";
+        let how = format!(
+            "The number is the F-SI: the mean squared change of the model's outputs at the other training images (not at \
+             held-out ones), had this one not been there. {}",
+            trust(ranker)
+        );
         Ok(Some(Listing {
-            how: how.to_owned(),
+            how,
             total: items.len(),
             items,
         }))
@@ -123,27 +138,30 @@ impl Gathered<'_> {
         &self,
         reporter: &dyn Reporter,
     ) -> Result<Option<Listing<Suspect>>, Error> {
-        let Some(posterior) = &self.posterior else {
+        let Some(ranker) = &self.ranker else {
             return Ok(None);
         };
-        let suspicions = posterior.dual().suspicions(posterior.labels());
+        let suspicions = ranker.suspicions();
         let scores: Vec<f64> = suspicions.iter().map(|s| s.surprise).collect();
         let doubted: Vec<usize> = order(&scores)
             .into_iter()
             .filter(|s| suspicions[*s].margin > 0.0)
             .collect();
         let shown = &doubted[..doubted.len().min(SUSPECTS)];
-        let pictures = self.scored(posterior, shown, &scores, reporter)?;
+        let pictures = self.scored(ranker.trained(), shown, &scores, reporter)?;
         let items = shown.iter().zip(pictures).map(|(s, picture)| Suspect {
             image: picture.image,
             likely: self.model.header.classes[suspicions[*s].class].clone(),
             score: picture.score,
         });
-        let how = "The model fitted without the image takes it for another class: the number is minus the \
-                   logarithm of the probability that this model gives to the label. Exact. Rare but right pictures \
-                   are among them; look before you change a label.";
+        let how = format!(
+            "The model fitted without the image takes it for another class: the number is minus the logarithm of the \
+             probability that this model gives to the label. {} Rare but right pictures are among them; look before \
+             you change a label.",
+            trust(ranker)
+        );
         Ok((!doubted.is_empty()).then(|| Listing {
-            how: how.to_owned(),
+            how,
             total: doubted.len(),
             items: items.collect(),
         }))
@@ -151,14 +169,14 @@ impl Gathered<'_> {
 
     fn scored(
         &self,
-        posterior: &Posterior,
+        trained: &Trained,
         samples: &[usize],
         scores: &[f64],
         reporter: &dyn Reporter,
     ) -> Result<Vec<Scored>, Error> {
         let items: Vec<_> = samples
             .iter()
-            .map(|s| posterior.items()[*s].clone())
+            .map(|s| trained.items()[*s].clone())
             .collect();
         let pictures: Vec<Picture> = self.pictures(&items, reporter)?;
         let scored = pictures
@@ -177,7 +195,7 @@ impl Gathered<'_> {
         options: &PageOptions,
         reporter: &dyn Reporter,
     ) -> Result<(Option<Spectrum>, Option<DecayPath>), Error> {
-        if self.posterior.is_none() {
+        if self.ranker.as_ref().and_then(Ranker::closed).is_none() {
             return Ok((None, None));
         }
         let reopen = Reopen {
@@ -233,6 +251,17 @@ impl Gathered<'_> {
             Err(error) => return Err(error),
         };
         Ok((Some(spectrum), path))
+    }
+}
+
+/// Whether scores are exact, in words.
+fn trust(ranker: &Ranker) -> String {
+    match ranker.trust() {
+        Trust { exact: true, .. } => "Exact, by the closed form of the refit.".to_owned(),
+        Trust { residual, .. } => format!(
+            "Approximate, by sketched gradients: the outputs of the sketched fit are {:.1} % off.",
+            100.0 * residual
+        ),
     }
 }
 
