@@ -109,6 +109,10 @@ fn check_used(methods: &[Method], options: &FitOptions) -> Result<()> {
                     use --method lqf";
         return Err(wrong_usage(text.into()));
     }
+    if options.keep_kernel == Some(true) && methods == [Method::Fc] {
+        let text = "--keep-kernel: the logistic loss of --method fc has no kernel; leave it out, or use another method";
+        return Err(wrong_usage(text.into()));
+    }
     let idle = [PreconditionerChoice::Auto, PreconditionerChoice::None];
     if options.solver == SolverChoice::Dual && !idle.contains(&options.precondition) {
         let text = "--precondition: the closed form of --solver dual needs no preconditioner; leave one \

@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use common::cases::{case, check};
-use common::updates::{relative_error, tensors};
 use common::{Place, picture, text};
-use convextune_model::weights::{read_safetensors_with_metadata, write_safetensors};
 use serde_json::Value;
 
 fn fit(place: &Place, folder: &str, output: &str, more: &[&str]) -> Value {
@@ -238,69 +236,6 @@ fn ranks_find_what_was_planted() {
         table.lines().nth(1).unwrap().contains("flipped.png"),
         "{table}"
     );
-}
-
-/// With the kernel that the model file has, and with one that is formed anew.
-#[test]
-fn a_kept_kernel_gives_the_same_answers() {
-    let place = Place::new();
-    let photo = "photos/test/red/0.png";
-    for more in METHODS {
-        fit(&place, "photos", "kept.safetensors", more);
-        let without = [more, &["--keep-kernel=false"]].concat();
-        fit(&place, "photos", "formed.safetensors", &without);
-        let has = |model| tensors(&place, model).0.contains_key("kernel/high");
-        assert!(has("kept.safetensors") && !has("formed.safetensors"));
-        let by = ["informativeness", "leave-one-out", "duplicates"];
-        for by in by.map(|by| format!("--by={by}")) {
-            let [kept, formed] = ["kept.safetensors", "formed.safetensors"].map(|model| {
-                let ranked = place.json(&["rank", model, "photos", by.as_str(), "--json", "-q"]);
-                let scores = array(&ranked).iter().map(|r| {
-                    let name = r["sample"].as_str().unwrap().to_owned();
-                    (name, r["score"].as_f64().unwrap())
-                });
-                scores.collect::<BTreeMap<_, _>>()
-            });
-            assert!(kept.len() == 18 && kept.keys().eq(formed.keys()));
-            let values = |ranked: &BTreeMap<_, f64>| ranked.values().copied().collect::<Vec<_>>();
-            let error = relative_error(&values(&kept), &values(&formed));
-            assert!(error < 1e-4, "{more:?} {by}: {error:e}");
-        }
-        let explained = |model| {
-            let explained = place.json(&["explain", model, photo, "--json", "-q"]);
-            let effects = array(&explained).iter().flat_map(|e| numbers(&e["effect"]));
-            effects.collect::<Vec<f64>>()
-        };
-        let error = relative_error(
-            &explained("kept.safetensors"),
-            &explained("formed.safetensors"),
-        );
-        assert!(error < 1e-4, "{more:?}: {error:e}");
-    }
-}
-
-/// A kernel of other images is told by the weights, which do not follow from it.
-#[test]
-fn a_kernel_that_does_not_belong_to_the_weights_is_refused() {
-    let place = Place::new();
-    fit(&place, "photos", "m.safetensors", &[]);
-    let path = place.path("m.safetensors");
-    let (mut tensors, metadata) = read_safetensors_with_metadata::<f32>(&path).unwrap();
-    let high = &mut tensors.get_mut("kernel/high").unwrap().data;
-    high.iter_mut().for_each(|k| *k *= 1.1);
-    write_safetensors(&path, &tensors, &metadata).unwrap();
-    let cases = [case(
-        "rank m.safetensors photos --by mislabel -q",
-        "kernel + does not belong to its weights + fit again",
-    )];
-    check(&place, 1, &cases);
-    tensors.remove("kernel/low");
-    write_safetensors(&path, &tensors, &metadata).unwrap();
-    let cases = [case(
-        "rank m.safetensors photos --by mislabel -q",
-        "m.safetensors + `kernel/low` is missing",
-    )];
-    check(&place, 1, &cases);
 }
 
 #[test]

@@ -51,8 +51,8 @@ struct Header {
 }
 
 /// What is being fitted, as 64 hexadecimal digits: two fits with equal fingerprints have the same
-/// minimum. Tolerance and limit on passes are left out, so that a fit can be continued further, and
-/// the batch, so that it can be continued in less memory.
+/// minimum. Tolerance and limit on passes are left out, so that a fit can be continued further, the batch, so that it can be
+/// continued in less memory, and what the model keeps.
 pub fn fingerprint(job: &Job, options: &FitOptions) -> String {
     let mut hash = Sha256::new();
     let mut text = |part: &str| {
@@ -65,6 +65,7 @@ pub fn fingerprint(job: &Job, options: &FitOptions) -> String {
         max_passes: 0,
         batch: 0,
         memory: None,
+        keep_kernel: None,
         ..options.clone()
     };
     text(&format!("{options:?}"));

@@ -36,7 +36,7 @@ pub(crate) fn is_kept(rows: usize, asked: Option<bool>) -> bool {
 
 /// Of the triangle.
 fn entries(rows: usize) -> usize {
-    rows.saturating_mul(rows + 1) / 2
+    rows.saturating_mul(rows.saturating_add(1)) / 2
 }
 
 impl KeptKernel {

@@ -80,7 +80,8 @@ impl Header {
     pub(crate) fn kernel_rows(&self) -> usize {
         let (options, classes) = (&self.options, self.classes.len());
         let shared = options.method == Method::Lqf && options.copies(classes) == 1;
-        self.report.train_samples * if shared { classes } else { 1 }
+        let each = if shared { classes } else { 1 };
+        self.report.train_samples.saturating_mul(each)
     }
 }
 
@@ -277,8 +278,7 @@ impl Model {
                 data: bias,
             },
         );
-        let kernel = self.kernel.iter().filter(|kernel| kernel.is_writable());
-        tensors.extend(kernel.flat_map(|kernel| kernel.tensors()));
+        tensors.extend(self.kernel.iter().flat_map(|kernel| kernel.tensors()));
         let header = serde_json::to_string(&self.header)
             .map_err(|e| unusable(path, format!("its header cannot be written: {e}")))?;
         write_safetensors(

@@ -13,6 +13,7 @@ use super::features::{Features, targets};
 use super::head::choose_lambda;
 use super::left_out::one_of_each_out;
 use super::options::{FitOptions, WeightDecay};
+use super::plan::largest_kernel;
 use super::prior::LambdaSource;
 use crate::error::Error;
 use crate::kept_kernel::{KeptKernel, is_kept};
@@ -76,7 +77,7 @@ pub fn fit_lqf_fc(
     let held_out = ridge.leave_one_out_predictions(t.as_ref(), lambda)?;
     let block = |group: &[usize]| ridge.inverse_block(group, lambda);
     let a = ridge.dual(t.as_ref(), lambda)?;
-    let of_each = one_of_each_out(&t, a.as_ref(), labels, options.seed, block)?;
+    let of_each = one_of_each_out(&t, a.as_ref(), labels, options.seed, block);
     let outputs = head.predict(features.phi.as_ref())?;
     let certificate = ridge.certificate(features.phi.as_ref(), t.as_ref(), &head, lambda)?;
     let record = HeadRecord {
@@ -90,8 +91,10 @@ pub fn fit_lqf_fc(
         leave_one_of_each_out_error: of_each,
         descent: Vec::new(),
     };
-    let kernel = is_kept(labels.len(), options.keep_kernel)
-        .then(|| KeptKernel::new((&features.phi * features.phi.transpose()).as_ref()));
+    let is_kept =
+        is_kept(labels.len(), options.keep_kernel) && labels.len() <= largest_kernel(true, false);
+    let kernel =
+        is_kept.then(|| KeptKernel::new((&features.phi * features.phi.transpose()).as_ref()));
     Ok(HeadOnlyFit {
         head,
         record,

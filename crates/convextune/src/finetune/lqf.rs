@@ -273,7 +273,6 @@ fn solve(
         );
         LeftOut::of(m, (m * target).as_ref(), (&y, data.labels), options.seed)
     });
-    let left_out = left_out.transpose()?;
     let bias = class_means(&target, &ju, classes);
     let output = |i: usize, c: usize| {
         let r = i * classes + c;

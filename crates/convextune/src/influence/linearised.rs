@@ -281,6 +281,12 @@ impl Linearised {
         })
     }
 
+    /// `kernel`, which is that of these samples, for a model file.
+    pub(crate) fn keep(&self, kernel: &Mat<f64>) -> Arc<KeptKernel> {
+        let anew = || Arc::new(KeptKernel::new(kernel.as_ref()));
+        self.kept.clone().unwrap_or_else(anew)
+    }
+
     /// The kernel of the training samples with `queries` (of the form that the whole network takes).
     ///
     /// # Errors

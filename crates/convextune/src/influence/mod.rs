@@ -55,8 +55,6 @@ pub use scores::{Nearest, Suspicion};
 pub use short::Short;
 pub use trained::Trained;
 
-/// Relative difference of `||S^-1 u||^2` from that of the kernel's solution at which they do not belong together.
-const FOREIGN: f64 = 0.01;
 /// Entries of a matrix between training images and queries, at most.
 const QUERY_ENTRIES: usize = 1 << 26;
 
@@ -89,8 +87,15 @@ impl Posterior {
         if let Some(kept) = &setting.kept {
             let trained = Trained::find(model, options, reporter)?;
             let t = targets(trained.labels(), setting.classes, setting.alpha);
+            let wanted = t.nrows() * setting.classes / setting.copies;
+            if kept.rows() != wanted {
+                let text = format!(
+                    "the kernel in the model file has {} rows instead of {wanted}: the file is damaged; fit again",
+                    kept.rows()
+                );
+                return Err(Error::Usage(text));
+            }
             let dual = dual_of(&setting, &t, kept.matrix())?;
-            check_kept(trained.model(), &setting, &dual)?;
             return Ok(Self {
                 trained,
                 setting,
@@ -218,27 +223,6 @@ pub(crate) fn dual_of(setting: &Setting, t: &Mat<f64>, kernel: Mat<f64>) -> Resu
     let p = setting.classes / q.max(1);
     let by_row = Mat::from_fn(n * q, p, |r, c| t[(r / q, (r % q) * p + c)]);
     Dual::new(kernel, q, by_row, setting.lambda)
-}
-
-/// That the kernel of a model file belongs to its weights: `||S^-1 u||^2 = a' K a`.
-fn check_kept(model: &Model, setting: &Setting, dual: &Dual) -> Result<(), Error> {
-    let square = |u: &[f32]| u.iter().map(|u| f64::from(*u).powi(2)).sum::<f64>();
-    let u = model.body.trained();
-    let network = &setting.network;
-    let head = network.node_weights(network.graph().output()).parameters;
-    let (backbone, head) = u.split_at(u.len() - head.len() * setting.copies);
-    let told = square(backbone) / setting.scale.powi(2) + square(head);
-    let image = dual.kernel() * dual.a();
-    let columns = dual.a().col_iter().zip(image.col_iter());
-    let wanted: f64 = columns.map(|(a, image)| a.transpose() * image).sum();
-    if (told - wanted).abs() <= FOREIGN * wanted {
-        return Ok(());
-    }
-    Err(Error::Usage(
-        "the kernel in the model file does not belong to its weights: the file is damaged, or was put together from \
-         others; fit again"
-            .into(),
-    ))
 }
 
 /// What the linear part of a fit is fitted to, `N x C`: the targets, less the network's own outputs where those are

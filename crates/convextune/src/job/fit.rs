@@ -76,6 +76,23 @@ struct Fitted {
     kernel: Option<KeptKernel>,
 }
 
+/// The kernel for the model file; says so where the user wanted one and there is none.
+fn kept(
+    kernel: Option<KeptKernel>,
+    options: &FitOptions,
+    reporter: &dyn Reporter,
+) -> Option<Arc<KeptKernel>> {
+    let kernel = kernel.filter(KeptKernel::is_writable);
+    if options.keep_kernel == Some(true) && kernel.is_none() {
+        let why = match options.method {
+            Method::Lqf => "the fit formed none (`--solver dual` does)",
+            _ => "there are too many images, or its numbers are too large",
+        };
+        reporter.note(&format!("the model keeps no kernel: {why}"));
+    }
+    kernel.map(Arc::new)
+}
+
 impl Job {
     /// Fits one model and tests it.
     ///
@@ -125,16 +142,10 @@ impl Job {
             changes: Vec::new(),
             report,
         };
-        if options.keep_kernel == Some(true) && kernel.is_none() {
-            reporter.note(
-                "the fit formed no kernel, so that the model keeps none; `--solver dual` forms one",
-            );
-        }
-        let kernel = kernel.map(Arc::new);
         let mut model = Model {
             header,
             body,
-            kernel,
+            kernel: kept(kernel, options, reporter),
         };
         // What the file will hold, so that a model predicts the same before and after.
         model

@@ -154,8 +154,9 @@ fn guaranteed(contents: &Contents) -> Vec<String> {
     }
     if r.leave_one_of_each_out_error.is_some() {
         items.push(
-            "With few images a class, leaving one out puts its class at a disadvantage, and the error is somewhat \
-             too large; where one image of every other class is left out too, drawn at random, it is not."
+            "With few images a class, leaving one out puts its class at a disadvantage, and the error is mostly too \
+             large; where one image of every other class is left out too, drawn at random, it is nearer to the test \
+             error."
                 .to_owned(),
         );
     }

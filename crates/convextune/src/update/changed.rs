@@ -37,11 +37,11 @@ pub(super) fn closed(
     labels: &[usize],
     wanted: Option<bool>,
     reporter: &dyn Reporter,
-) -> Result<(Linearised, Dual, Option<KeptKernel>), Error> {
+) -> Result<(Linearised, Dual, Option<Arc<KeptKernel>>), Error> {
     let linearised = Linearised::new(setting, samples, reporter)?;
     let t = fit_targets(setting, labels, &linearised, reporter)?;
     let kernel = linearised.kernel(reporter)?;
-    let kept = is_kept(kernel.nrows(), wanted).then(|| KeptKernel::new(kernel.as_ref()));
+    let kept = is_kept(kernel.nrows(), wanted).then(|| linearised.keep(&kernel));
     let dual = dual_of(setting, &t, kernel)?;
     Ok((linearised, dual, kept))
 }
@@ -52,7 +52,7 @@ pub(super) struct Changed {
     pub linearised: Linearised,
     pub way: Way,
     /// Of the training images, where it is to be kept.
-    pub kernel: Option<KeptKernel>,
+    pub kernel: Option<Arc<KeptKernel>>,
     /// Class names.
     pub classes: Vec<String>,
     /// The training images, in the order of `linearised`.
@@ -95,12 +95,12 @@ impl Changed {
             training_set: fingerprint(&self.items, &self.classes)?.to_string(),
             training_images: Some(training_images),
             changes,
-            report: self.report((&old.options, &old.report), &solved, kernel_cost)?,
+            report: self.report((&old.options, &old.report), &solved, kernel_cost),
             classes: self.classes,
             ..old.clone()
         };
         let body = body(&self.setting, old.options.method, &solved);
-        let kernel = self.kernel.map(Arc::new);
+        let kernel = self.kernel.filter(|kernel| kernel.is_writable());
         let mut model = Model {
             header,
             body,
@@ -132,13 +132,13 @@ impl Changed {
         (options, old): (&FitOptions, &FitReport),
         solved: &Minimum,
         kernel_cost: f64,
-    ) -> Result<FitReport, Error> {
+    ) -> FitReport {
         let labels = self.labels();
         let work = self.linearised.work();
         let y = targets(&labels, self.classes.len(), options.alpha);
         let (honest, unit, share, solver, precondition) = match &self.way {
             Way::Closed(solution) => (
-                solution.left_out(&y, &labels, options.seed)?,
+                solution.left_out(&y, &labels, options.seed),
                 Some(solution.mean_diagonal),
                 None,
                 SolverChoice::Dual,
@@ -152,7 +152,7 @@ impl Changed {
                 way.plan.precondition,
             ),
         };
-        Ok(FitReport {
+        FitReport {
             classes: self.classes.len(),
             train_samples: labels.len(),
             train_error: error_rate(&solved.outputs, &labels),
@@ -179,7 +179,7 @@ impl Changed {
             preconditioner_cost: kernel_cost,
             prior_cost: 0.0,
             ..old.clone()
-        })
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Taking training images out of a model, as if it had never seen them.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use convextune_model::images::Item;
@@ -13,6 +14,7 @@ use crate::error::Error;
 use crate::influence::{Linearised, Setting, check_size};
 use crate::job::decode;
 use crate::job::{Found, ReadOptions, find};
+use crate::kept_kernel::KeptKernel;
 use crate::model_file::Model;
 use crate::progress::Reporter;
 use crate::samples::Samples;
@@ -63,17 +65,7 @@ pub fn forget(
     let (removed, items) = (some(false), some(true));
     let sha256 = hashes(&removed, &header.classes)?;
     let samples = Samples::images(train);
-    let (mut linearised, way, kernel) = if check_size(&setting, labels.len()).is_ok() {
-        let wanted = header.options.keep_kernel;
-        let (linearised, dual, kernel) = closed(&setting, samples, &labels, wanted, reporter)?;
-        let solution = DualSolution::without(&dual, &group)?;
-        let kernel = kernel.map(|kernel| kernel.of_samples(&keep));
-        (linearised, Way::Closed(solution), kernel)
-    } else {
-        let linearised = Linearised::new(&setting, samples, reporter)?;
-        let way = Iterated::new(model, &setting, group.len(), labels.len());
-        (linearised, Way::Iterated(way), None)
-    };
+    let (mut linearised, way, kernel) = way(model, &setting, samples, &labels, &keep, reporter)?;
     linearised.retain(&keep);
     let changed = Changed {
         setting,
@@ -104,6 +96,28 @@ pub fn forget(
         removal,
         names,
     })
+}
+
+/// The way to the minimum over the samples for which `keep` is true, and their kernel where it is to be kept.
+fn way(
+    model: &Model,
+    setting: &Setting,
+    samples: Samples,
+    labels: &[usize],
+    keep: &[bool],
+    reporter: &dyn Reporter,
+) -> Result<(Linearised, Way, Option<Arc<KeptKernel>>), Error> {
+    let group: Vec<usize> = (0..keep.len()).filter(|i| !keep[*i]).collect();
+    if check_size(setting, labels.len()).is_err() {
+        let linearised = Linearised::new(setting, samples, reporter)?;
+        let way = Iterated::new(model, setting, group.len(), labels.len());
+        return Ok((linearised, Way::Iterated(way), None));
+    }
+    let wanted = model.header.options.keep_kernel;
+    let (linearised, dual, kernel) = closed(setting, samples, labels, wanted, reporter)?;
+    let solution = DualSolution::without(&dual, &group)?;
+    let kernel = kernel.map(|kernel| Arc::new(kernel.of_samples(keep)));
+    Ok((linearised, Way::Closed(solution), kernel))
 }
 
 /// That every class keeps an image.

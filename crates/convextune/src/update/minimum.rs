@@ -104,18 +104,9 @@ impl DualSolution {
     }
 
     /// Errors of fits without each sample, where there is one row a sample; `y`: targets of the outputs, `N x C`.
-    ///
-    /// # Errors
-    /// When a block of M is singular to rounding.
-    pub fn left_out(
-        &self,
-        y: &Mat<f64>,
-        labels: &[usize],
-        seed: u64,
-    ) -> Result<Option<LeftOut>, Error> {
+    pub fn left_out(&self, y: &Mat<f64>, labels: &[usize], seed: u64) -> Option<LeftOut> {
         let (m, a) = (self.inverse.as_ref(), self.a.as_ref());
-        let errors = (self.rows == 1).then(|| LeftOut::of(m, a, (y, labels), seed));
-        errors.transpose()
+        (self.rows == 1).then(|| LeftOut::of(m, a, (y, labels), seed))
     }
 }
 

@@ -236,26 +236,26 @@ impl HeadRidge {
     /// When an index is out of range.
     pub fn inverse_block(&self, group: &[usize], lambda: f64) -> Mat<f64> {
         let (u, s) = (&self.svd.u, &self.svd.s);
-        let constant = if self.bias == Intercept::Free {
-            1.0 / u.nrows() as f64
-        } else {
-            0.0
+        let rows = Mat::from_fn(group.len(), s.len(), |p, k| u[(group[p], k)]);
+        let scaled = Mat::from_fn(group.len(), s.len(), |p, k| {
+            rows[(p, k)] / (s[k] * s[k] + lambda)
+        });
+        let mut block = &scaled * rows.transpose();
+        if self.spans_all {
+            return block;
+        }
+        let covered = &rows * rows.transpose();
+        let constant = match self.bias {
+            Intercept::Free => 1.0 / u.nrows() as f64,
+            Intercept::None => 0.0,
         };
-        Mat::from_fn(group.len(), group.len(), |p, q| {
-            let (i, j) = (group[p], group[q]);
-            let (mut inside, mut covered) = (0.0, constant);
-            for (k, s) in s.iter().enumerate() {
-                let product = u[(i, k)] * u[(j, k)];
-                inside += product / (s * s + lambda);
-                covered += product;
+        for (p, i) in group.iter().enumerate() {
+            for (q, j) in group.iter().enumerate() {
+                let identity = f64::from(u8::from(i == j));
+                block[(p, q)] += (identity - covered[(p, q)] - constant) / lambda;
             }
-            let outside = if self.spans_all {
-                0.0
-            } else {
-                f64::from(u8::from(i == j)) - covered
-            };
-            inside + outside / lambda
-        })
+        }
+        block
     }
 
     /// `M_ii` for every sample.
