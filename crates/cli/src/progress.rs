@@ -157,6 +157,10 @@ impl Reporter for Terminal {
         self.figure(record.iteration, what, figure);
     }
 
+    fn residual(&self, iteration: usize, relative_residual: f64) {
+        self.figure(iteration, "relative residual", relative_residual);
+    }
+
     fn gap(&self, iteration: usize, relative_duality_gap: f64) {
         self.figure(iteration, "relative duality gap", relative_duality_gap);
     }

@@ -17,6 +17,9 @@ pub trait Reporter: Sync {
     /// An iteration of a solver is done whose measure of progress is the relative duality gap.
     fn gap(&self, _iteration: usize, _relative_duality_gap: f64) {}
 
+    /// An iteration of a linear solver is done.
+    fn residual(&self, _iteration: usize, _relative_residual: f64) {}
+
     /// Something the user should know, one sentence.
     fn note(&self, _text: &str) {}
 }

@@ -225,6 +225,7 @@ impl Curved {
                 &b,
                 k,
                 &self.effort,
+                &mut |iteration, residual| reporter.residual(iteration, residual),
             )?;
             let column = |m: &[f64], j| m.iter().skip(j).step_by(k).copied().collect();
             v.extend((0..k).map(|j| column(&solved.x, j)));

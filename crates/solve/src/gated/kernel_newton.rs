@@ -198,7 +198,7 @@ impl Step {
         let mut d = beyond;
         if right.norm_l2() > 0.0 {
             let near = Woodbury::new(&system)?;
-            let solved = solve_several(&system, &near, &flat(&right), 1, &pcg)?;
+            let solved = solve_several(&system, &near, &flat(&right), 1, &pcg, &mut |_, _| {})?;
             d += root.apply(MatRef::from_column_major_slice(&solved.x, n, k));
         }
         let moved = sums((&from.a + &d).as_ref());

@@ -28,7 +28,7 @@ pub struct Several {
 }
 
 /// Solves `H X = B` for the `columns` columns of `b`, from zero, with a preconditioner for all of them, until every relative residual is at most the
-/// tolerance, or for as many iterations as are allowed.
+/// tolerance, or for as many iterations as are allowed. `watch` is told the iterations done and the largest relative residual.
 ///
 /// # Errors
 /// When lengths disagree, an entry is not finite, or the operator fails.
@@ -38,6 +38,7 @@ pub fn solve_several(
     b: &[f64],
     columns: usize,
     options: &PcgOptions,
+    watch: &mut dyn FnMut(usize, f64),
 ) -> Result<Several, SolveError> {
     let k = columns.max(1);
     check_len("right-hand sides", operator.dim(), b.len())?;
@@ -52,7 +53,13 @@ pub fn solve_several(
     let mut rho = inner(&r, &z, k);
     let mut q = vec![0.0; b.len()];
     let mut iterations = 0;
-    while iterations < options.max_iterations && !all_within(&r, &reference, options.tolerance) {
+    loop {
+        let relative: Vec<f64> = relative(&r, &reference).collect();
+        watch(iterations, relative.iter().copied().fold(0.0, f64::max));
+        let ended = relative.iter().all(|r| *r <= options.tolerance);
+        if ended || iterations >= options.max_iterations {
+            break;
+        }
         operator.apply(&p, &mut q)?;
         let alpha = divided(&rho, &inner(&p, &q, k));
         add(&mut x, &alpha, &p);
@@ -74,9 +81,8 @@ pub fn solve_several(
     r.iter_mut()
         .zip(b.iter().zip(&q))
         .for_each(|(r, (b, q))| *r = b - q);
-    let relative = norms(&r, k).into_iter().zip(reference);
     Ok(Several {
-        residuals: relative.map(|(r, b)| ratio(r, b)).collect(),
+        residuals: relative(&r, &reference).collect(),
         x,
         r,
         iterations,
@@ -114,12 +120,10 @@ fn divided(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(quotient).collect()
 }
 
-fn all_within(r: &[f64], reference: &[f64], tolerance: f64) -> bool {
-    let norms = norms(r, reference.len());
-    norms
-        .iter()
-        .zip(reference)
-        .all(|(r, b)| *r <= tolerance * b)
+/// Relative residuals; 0 for a right-hand side that is zero.
+fn relative(r: &[f64], reference: &[f64]) -> impl Iterator<Item = f64> {
+    let norms = norms(r, reference.len()).into_iter().zip(reference);
+    norms.map(|(r, b)| ratio(r, *b))
 }
 
 #[cfg(test)]
@@ -197,6 +201,7 @@ mod tests {
                 &b,
                 K,
                 &options,
+                &mut |_, _| {},
             )
             .unwrap();
             for j in 0..2 {
@@ -220,17 +225,23 @@ mod tests {
             tolerance: 1e-10,
             max_iterations,
         };
+        let watched = std::cell::RefCell::new(Vec::new());
         let solve = |n| {
+            watched.borrow_mut().clear();
             solve_several(
                 &Dense(h.clone(), K),
                 &Columns(&diagonal, K),
                 &b,
                 K,
                 &options(n),
+                &mut |iteration, residual| watched.borrow_mut().push((iteration, residual)),
             )
             .unwrap()
         };
         let found = solve(200);
+        let seen = watched.borrow().clone();
+        assert!(seen.iter().map(|s| s.0).eq(0..=found.iterations));
+        assert!((seen[0].1 - 1.0).abs() < 1e-12 && seen[found.iterations].1 <= 1e-10);
         let exact = h.llt(faer::Side::Lower).unwrap();
         let mut before = 0.0;
         for j in 0..2 {

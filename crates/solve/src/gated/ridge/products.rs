@@ -154,7 +154,7 @@ impl Products {
         let mut flat = vec![0.0; b.nrows() * k];
         MatMut::from_row_major_slice_mut(&mut flat, b.nrows(), k).copy_from(&b);
         let preconditioner = Approximate(&self.nystroem, k);
-        let solved = solve_several(&system, &preconditioner, &flat, k, &options)?;
+        let solved = solve_several(&system, &preconditioner, &flat, k, &options, &mut |_, _| {})?;
         let mut a = row_major(&solved.x, b.nrows(), k).to_owned();
         if self.centred {
             centre_columns(&mut a);
