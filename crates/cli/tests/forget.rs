@@ -218,15 +218,7 @@ fn a_fitted_head_is_not_called_forgotten() {
 #[test]
 fn a_chosen_prior_is_kept_and_named() {
     let place = Place::new();
-    let args = [
-        "fit",
-        "photos",
-        "--weights=weights.safetensors",
-        "-o",
-        "m.safetensors",
-        "--json",
-    ];
-    let fitted = place.json(&args);
+    let fitted = place.fit_by_default(&[]);
     let told = forget(&place, "m.safetensors", &GONE, "less.safetensors");
     for key in ["lambda_total", "backbone_scale", "lambda_source"] {
         assert_eq!(told[key], fitted[key], "{key}");

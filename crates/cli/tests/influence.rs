@@ -9,19 +9,11 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use common::cases::{case, check};
-use common::{Place, picture, text};
+use common::{Place, array, numbers, picture, text};
 use serde_json::Value;
 
 fn fit(place: &Place, folder: &str, output: &str, more: &[&str]) -> Value {
     place.fit_as_given(folder, "1e-6", output, more)
-}
-
-fn array(value: &Value) -> &Vec<Value> {
-    value.as_array().unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    array(value).iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
 /// Scores of one picture, in the order of the classes.

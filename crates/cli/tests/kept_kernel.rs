@@ -9,20 +9,12 @@ use std::collections::BTreeMap;
 
 use common::cases::{case, check};
 use common::updates::{GONE, METHODS, forget, relative_error, same, take_away, tensors};
-use common::{Place, text};
+use common::{Place, array, numbers};
 use convextune_model::weights::{read_safetensors_with_metadata, write_safetensors};
 use serde_json::Value;
 
 fn fit(place: &Place, folder: &str, output: &str, more: &[&str]) -> Value {
     place.fit_as_given(folder, "1e-6", output, more)
-}
-
-fn array(value: &Value) -> &Vec<Value> {
-    value.as_array().unwrap()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    array(value).iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
 /// With the kernel that the model file has, and with one that is formed anew.
@@ -92,26 +84,6 @@ fn a_damaged_kernel_is_refused() {
     );
 }
 
-/// Errors of images that are left out may have no value where Lambda is tiny; the fit has one.
-#[test]
-fn a_tiny_weight_decay_is_no_reason_to_refuse() {
-    let place = Place::new();
-    let fit = |more: &[&str]| {
-        let args = [
-            "fit",
-            "photos",
-            "--weights=weights.safetensors",
-            "-o",
-            "m.safetensors",
-            "-q",
-        ];
-        let output = place.run(&[&args[..], more].concat());
-        assert!(output.status.success(), "{}", text(&output.stderr));
-    };
-    fit(&["--lambda-total=1e-7", "--backbone-scale=0.5"]);
-    fit(&["--lambda-total=1e-10", "--method=lqf-fc"]);
-}
-
 /// Where the network's own outputs are part of the model, one pass more computes them.
 #[test]
 fn a_model_with_its_own_outputs_forgets_in_three_passes() {
@@ -137,20 +109,8 @@ fn a_model_with_its_own_outputs_forgets_in_three_passes() {
 #[test]
 fn a_fit_is_taken_up_again_with_another_wish() {
     let place = Place::new();
-    let fit = |more: &[&str]| {
-        let args = [
-            "fit",
-            "photos",
-            "--weights=weights.safetensors",
-            "-o",
-            "m.safetensors",
-            "-q",
-        ];
-        let output = place.run(&[&args[..], more].concat());
-        assert!(output.status.success(), "{}", text(&output.stderr));
-    };
-    fit(&["--keep-kernel=false"]);
-    fit(&["--keep-kernel", "--resume"]);
+    place.fit_by_default(&["--keep-kernel=false"]);
+    place.fit_by_default(&["--keep-kernel", "--resume"]);
     assert!(
         tensors(&place, "m.safetensors")
             .0

@@ -9,14 +9,10 @@ use std::fs;
 
 use common::cases::{case, check};
 use common::updates::{METHODS, forget, relative_error, scores, tensors};
-use common::{Place, text};
+use common::{Place, array, numbers, text};
 use serde_json::Value;
 
 const GROUP: [&str; 3] = ["train/red/0.png", "train/green/3.png", "train/green/4.png"];
-
-fn array(value: &Value) -> &Vec<Value> {
-    value.as_array().unwrap()
-}
 
 fn close(told: &Value, truth: f64) {
     let told = told.as_f64().unwrap();
@@ -60,8 +56,7 @@ fn a_group_did_what_a_model_without_it_shows() {
         let after = scores(&place, "smaller.safetensors", &photos);
         let effects = |told: &Value| -> Vec<f64> {
             let photos = array(&told["photos"]).iter();
-            let effects = photos.flat_map(|photo| array(&photo["effect"]).clone());
-            effects.map(|e| e.as_f64().unwrap()).collect()
+            photos.flat_map(|photo| numbers(&photo["effect"])).collect()
         };
         let truth: Vec<f64> = before.iter().zip(&after).map(|(b, a)| b - a).collect();
         let error = relative_error(&effects(&told), &truth);

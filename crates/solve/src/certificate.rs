@@ -87,7 +87,7 @@ impl Certificate {
         Ok(Evaluation::at(problem, u)?.certificate(problem, reference, None))
     }
 
-    /// The certificate of `u = A' a` (squared norm `norm_squared`) from its `residual` `r0 - A u` and the quadratic form
+    /// The certificate of `u = A' a` (squared norm `norm_squared_of_u`) from its `residual` `r0 - A u` and the quadratic form
     /// `square(x) = x' K x` of a kernel that is at hand; by no product with `A`. The bound is equation (2), which takes
     /// nothing from the kernel; the gradient, `grad L(u) = Lambda A' a - A' (r0 - A u) = -A' r`, has the norm
     /// `sqrt(r' K r)`.
@@ -103,8 +103,7 @@ impl Certificate {
         check_len("dual point", problem.operator().rows(), a.len())?;
         check_len("residual", a.len(), residual.len())?;
         let lambda = problem.lambda();
-        let difference = residual.iter().zip(a).map(|(s, a)| s - lambda * a);
-        let r: Vec<f64> = difference.collect();
+        let r = dual_residual(residual, lambda, a);
         let length = |x: &[f64]| square(x).max(0.0).sqrt();
         let (gradient_norm, gap) = (length(&r), 0.5 * norm_squared(&r));
         let objective = 0.5 * norm_squared(residual) + 0.5 * lambda * norm_squared_of_u;
@@ -118,6 +117,12 @@ impl Certificate {
             energy_norm_estimate: None,
         })
     }
+}
+
+/// `r = r0 - A u - Lambda a`, the residual of the dual system at `a` when `u = A' a`, from `residual` `r0 - A u`.
+pub(crate) fn dual_residual(residual: &[f64], lambda: f64, a: &[f64]) -> Vec<f64> {
+    let pairs = residual.iter().zip(a);
+    pairs.map(|(s, a)| s - lambda * a).collect()
 }
 
 /// The objective and its gradient at a point, by one product with `A` and one with `A'`.
@@ -149,15 +154,6 @@ impl Evaluation {
             gradient,
             residual,
         })
-    }
-
-    /// `r = r0 - A u - Lambda a`, the residual of the dual system at `a` when `u = A' a`.
-    pub(crate) fn dual_residual(&self, lambda: f64, a: &[f64]) -> Vec<f64> {
-        self.residual
-            .iter()
-            .zip(a)
-            .map(|(s, a)| s - lambda * a)
-            .collect()
     }
 
     /// Puts the certificate together; `reference` is `||grad L(0)||`.

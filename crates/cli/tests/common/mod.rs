@@ -107,6 +107,19 @@ impl Place {
         self.json(&[&args[..], more].concat())
     }
 
+    /// Fits `photos` with the defaults, as `m.safetensors`.
+    pub fn fit_by_default(&self, more: &[&str]) -> Value {
+        let args = [
+            "fit",
+            "photos",
+            "--weights=weights.safetensors",
+            "-o",
+            "m.safetensors",
+            "--json",
+        ];
+        self.json(&[&args[..], more].concat())
+    }
+
     /// Names in the folder, sorted.
     pub fn names(&self) -> Vec<String> {
         listing(self.dir.path())
@@ -120,6 +133,14 @@ pub fn listing(dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+pub fn array(value: &Value) -> &Vec<Value> {
+    value.as_array().unwrap()
+}
+
+pub fn numbers(value: &Value) -> Vec<f64> {
+    array(value).iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
 pub fn text(bytes: &[u8]) -> String {

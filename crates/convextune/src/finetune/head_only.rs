@@ -91,10 +91,9 @@ pub fn fit_lqf_fc(
         leave_one_of_each_out_error: of_each,
         descent: Vec::new(),
     };
-    let is_kept =
-        is_kept(labels.len(), options.keep_kernel) && labels.len() <= largest_kernel(true, false);
-    let kernel =
-        is_kept.then(|| KeptKernel::new((&features.phi * features.phi.transpose()).as_ref()));
+    let (n, phi) = (labels.len(), &features.phi);
+    let wanted = n <= largest_kernel(true, false) && is_kept(n, options.keep_kernel);
+    let kernel = wanted.then(|| KeptKernel::new((phi * phi.transpose()).as_ref()));
     Ok(HeadOnlyFit {
         head,
         record,

@@ -245,10 +245,7 @@ impl HeadRidge {
             return block;
         }
         let covered = &rows * rows.transpose();
-        let constant = match self.bias {
-            Intercept::Free => 1.0 / u.nrows() as f64,
-            Intercept::None => 0.0,
-        };
+        let constant = self.constant();
         for (p, i) in group.iter().enumerate() {
             for (q, j) in group.iter().enumerate() {
                 let identity = f64::from(u8::from(i == j));
@@ -258,14 +255,18 @@ impl HeadRidge {
         block
     }
 
+    /// What the free bias covers of every entry of `M`: `[free bias] 1/N`.
+    fn constant(&self) -> f64 {
+        match self.bias {
+            Intercept::Free => 1.0 / self.svd.u.nrows() as f64,
+            Intercept::None => 0.0,
+        }
+    }
+
     /// `M_ii` for every sample.
     fn inverse_diagonal(&self, lambda: f64) -> Vec<f64> {
         let u = &self.svd.u;
-        let constant = if self.bias == Intercept::Free {
-            1.0 / u.nrows() as f64
-        } else {
-            0.0
-        };
+        let constant = self.constant();
         let entry = |i: usize| {
             let (mut inside, mut covered) = (0.0, constant);
             for (j, s) in self.svd.s.iter().enumerate() {

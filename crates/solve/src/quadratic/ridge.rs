@@ -24,7 +24,7 @@ use super::pcg::{Criterion, Pcg, PcgState, SymmetricOperator};
 use super::preconditioner::Preconditioner;
 use super::problem::RidgeProblem;
 use super::system::{GramSystem, NormalSystem};
-use crate::certificate::{Certificate, Evaluation};
+use crate::certificate::{Certificate, Evaluation, dual_residual};
 use crate::dense::{dot, norm, norm_squared, ratio};
 use crate::error::{SolveError, check_positive};
 use crate::operator::OperatorError;
@@ -154,7 +154,7 @@ pub fn solve_dual(
         let mut u = vec![0.0; problem.operator().cols()];
         problem.operator().apply_adjoint(a, &mut u)?;
         let fresh = Evaluation::at(problem, &u)?;
-        let residual = fresh.dual_residual(problem.lambda(), a);
+        let residual = dual_residual(&fresh.residual, problem.lambda(), a);
         let gap = 0.5 * norm_squared(&residual);
         let certificate = fresh.certificate(problem, reference, Some(gap));
         match verdict(status, &certificate, options, pcg.state_mut()) {
